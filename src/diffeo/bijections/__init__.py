@@ -1,0 +1,31 @@
+"""Bijections x = f(z): differentiable, invertible, with a cheap Jacobian determinant."""
+
+from diffeo.bijections.actnorm import ActNorm
+from diffeo.bijections.batchnorm import BatchNorm
+from diffeo.bijections.bijection import Bijection
+from diffeo.bijections.chain import Chain, Identity, Inverse
+from diffeo.bijections.coupling import Coupling
+from diffeo.bijections.elementwise import Affine, Scale
+from diffeo.bijections.mask import Mask
+from diffeo.bijections.permutation import Permutation
+from diffeo.bijections.standardize import Standardize
+from diffeo.bijections.support import Log, Logit
+from diffeo.bijections.whiten import Whiten
+
+__all__ = [
+    "ActNorm",
+    "Affine",
+    "BatchNorm",
+    "Bijection",
+    "Chain",
+    "Coupling",
+    "Identity",
+    "Inverse",
+    "Log",
+    "Logit",
+    "Mask",
+    "Permutation",
+    "Scale",
+    "Standardize",
+    "Whiten",
+]

@@ -1,0 +1,138 @@
+"""Composition, inversion, and the map that does nothing."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from diffeo.bijections.bijection import Bijection
+from diffeo.errors import ConfigError
+from diffeo.registry import register
+
+
+@register("bijections.Identity")
+class Identity(Bijection):
+    """x = z, log-determinant 0.
+
+    >>> Identity()(torch.ones(2))
+    (tensor([1., 1.]), tensor(0.))
+    """
+
+    def __init__(self, event_ndim: int = 1) -> None:
+        super().__init__()
+        self.event_ndim = event_ndim
+
+    def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return z and 0."""
+        return z, z.new_zeros(z.shape[: z.ndim - self.event_ndim])
+
+    def inverse(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return x and 0."""
+        return self.forward(x)
+
+
+@register("bijections.Inverse")
+class Inverse(Bijection):
+    """The same map the other way round: forward is the inverse of ``bijection`` and vice versa.
+
+    >>> from diffeo.bijections import Log
+    >>> Inverse(Log())(torch.tensor([1.0]))
+    (tensor([0.]), tensor(-0.))
+    """
+
+    def __init__(self, bijection: Bijection) -> None:
+        super().__init__()
+        self.bijection = bijection
+        self.event_ndim = bijection.event_ndim
+
+    def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return ``bijection.inverse(z)``."""
+        return self.bijection.inverse(z, context)
+
+    def inverse(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return ``bijection.forward(x)``."""
+        return self.bijection(x, context)
+
+
+@register("bijections.Chain")
+class Chain(Bijection):
+    """f = f_K ∘ … ∘ f₁: ``Chain(f1, …, fK)`` applies f1 first on the way from noise to data.
+
+    log │det J_f│ = Σ_k log │det J_{f_k}│ at the intermediate points, both ways from one pass.
+
+    >>> from diffeo.bijections import Scale
+    >>> x, log_det = Chain(Scale(2), Identity())(torch.ones(3, 2))
+    >>> x.shape, log_det.shape
+    (torch.Size([3, 2]), torch.Size([3]))
+    """
+
+    def __init__(self, *bijections: Bijection) -> None:
+        super().__init__()
+        if not bijections:
+            raise ConfigError("bijections is empty; a Chain needs at least one, as Chain(Identity()).")
+        for k, part in enumerate(bijections):
+            if not isinstance(part, Bijection):
+                raise ConfigError(
+                    f"bijections[{k}] is a {type(part).__name__}; expected a diffeo Bijection."
+                )
+        depths = [part.event_ndim for part in bijections]
+        if len(set(depths)) > 1:
+            raise ConfigError(f"bijections have event_ndim {depths}; expected the same number throughout.")
+        self.bijections = nn.ModuleList(bijections)
+        self.event_ndim = depths[0]
+        images = [part.codomain for part in bijections if part.codomain is not None]
+        # What follows a bounded image and is not the last may stretch it: then only ℝ is certain.
+        if images:
+            last = bijections[-1].codomain
+            self.codomain = last if last is not None else constraints.real
+
+    def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return f_K(… f₁(z)) and the sum of the log-determinants."""
+        value, total = z, None
+        for part in self.bijections:
+            value, log_det = part(value, context)
+            total = log_det if total is None else total + log_det
+        assert total is not None
+        return value, total
+
+    def inverse(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return f₁⁻¹(… f_K⁻¹(x)) and the sum of the log-determinants."""
+        value, total = x, None
+        for part in reversed(list(self.bijections)):
+            value, log_det = part.inverse(value, context)  # pyright: ignore[reportCallIssue]
+            total = log_det if total is None else total + log_det
+        assert total is not None
+        return value, total
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor, context: Tensor | None = None) -> Self:
+        """Initialise the parts one by one from the data side, each on what reaches it."""
+        for part in reversed(list(self.bijections)):
+            assert isinstance(part, Bijection)
+            part.initialise(x, context)
+            x, _ = part.inverse(x, context)
+        return self
+
+
+def layers_of(bijection: Bijection) -> list[tuple[str, Bijection]]:
+    """Return the layers of nested chains, noise side first, with their position as in ``"2: Coupling"``.
+
+    >>> from diffeo.bijections import Scale
+    >>> [name for name, _ in layers_of(Chain(Scale(2), Chain(Identity(), Scale(2))))]
+    ['0: Scale', '1.0: Identity', '1.1: Scale']
+    """
+
+    def walk(part: Bijection, path: str) -> list[tuple[str, Bijection]]:
+        if isinstance(part, Chain):
+            found: list[tuple[str, Bijection]] = []
+            for k, child in enumerate(part.bijections):
+                assert isinstance(child, Bijection)
+                found += walk(child, f"{path}.{k}" if path else str(k))
+            return found
+        name = type(part).__name__
+        return [(f"{path}: {name}" if path else name, part)]
+
+    return walk(bijection, "")

@@ -1,0 +1,100 @@
+"""Whitening: the full-covariance Gaussian as a bijection."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from diffeo.bijections.bijection import Bijection
+from diffeo.bijections.statistics import finite_rows
+from diffeo.errors import ConfigError, at_least, one_of
+from diffeo.registry import register
+
+
+@register("bijections.Whiten")
+class Whiten(Bijection):
+    """x = A z + mean with A Aᵀ the covariance of the training rows; log │det A│ is exact.
+
+    A flow that ends in it starts at the full-covariance Gaussian of its data. Put
+    :class:`Standardize` after it (nearer the data) when columns differ in scale by many orders.
+
+    Args:
+        features: the number of features D.
+        method: "pca" (A = Q diag(√λ), by the eigendecomposition) or "cholesky" (A lower triangular).
+        floor: the smallest eigenvalue kept, relative to the largest: collinear or constant columns
+            then cost no invertibility.
+
+    >>> x = torch.randn(500, 2, generator=torch.Generator().manual_seed(0)) @ torch.tensor([[2.0, 1], [0, 1]])
+    >>> z, _ = Whiten(2).initialise(x).inverse(x)
+    >>> torch.cov(z.T).round(decimals=3)
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
+
+    def __init__(self, features: int, method: str = "pca", floor: float = 1e-10) -> None:
+        super().__init__()
+        at_least("features", features, 1)
+        one_of("method", method, ("pca", "cholesky"))
+        if not 0 < floor < 1:
+            raise ConfigError(f"floor={floor!r} must lie in (0, 1).")
+        self.features, self.method, self.floor = features, method, floor
+        self.event_shape = torch.Size([features])
+        self.register_buffer("mean", torch.zeros(features))
+        # pca: the eigenvectors in columns; cholesky: the triangular factor with its unit diagonal.
+        self.register_buffer("factor", torch.eye(features))
+        self.register_buffer("scale", torch.ones(features))
+        self.register_buffer("initialised", torch.tensor(False))
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor, context: Tensor | None = None) -> Self:
+        """Set mean and factor from the finite rows of ``x``, unless that was done before."""
+        if bool(self.get_buffer("initialised")):
+            return self
+        rows = finite_rows(x, torch.Size([self.features]), "Whiten")
+        mean = rows.mean(0)
+        centred = rows - mean
+        covariance = centred.T @ centred / rows.shape[0]
+        largest = covariance.diagonal().amax().clamp(min=torch.finfo(torch.float64).tiny)
+        # Computed on the unit scale, where neither 1e-300 nor 1e300 loses digits.
+        values, vectors = torch.linalg.eigh(covariance / largest)
+        values = values.clamp(min=self.floor * float(values[-1].clamp(min=self.floor)))
+        if self.method == "pca":
+            factor, scale = vectors, values.sqrt()
+        else:
+            lower = torch.linalg.cholesky(vectors * values @ vectors.T)
+            scale = lower.diagonal().clone()
+            factor = lower / scale
+        self.get_buffer("mean").copy_(mean)
+        self.get_buffer("factor").copy_(factor)
+        self.get_buffer("scale").copy_(scale * largest.sqrt())
+        self.get_buffer("initialised").fill_(True)
+        return self
+
+    def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return A z + mean and log │det A│."""
+        value = (z * self.get_buffer("scale")) @ self.get_buffer("factor").T
+        log_det = self.get_buffer("scale").log().sum()
+        return value + self.get_buffer("mean"), log_det.expand(z.shape[:-1])
+
+    def inverse(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return A⁻¹(x − mean) and −log │det A│."""
+        centred, factor = x - self.get_buffer("mean"), self.get_buffer("factor")
+        if self.method == "pca":
+            value = centred @ factor
+        else:
+            flat = centred.reshape(-1, self.features).T
+            solved = torch.linalg.solve_triangular(factor, flat, upper=False, unitriangular=True)
+            value = solved.T.reshape(centred.shape)
+        log_det = -self.get_buffer("scale").log().sum()
+        return value / self.get_buffer("scale"), log_det.expand(x.shape[:-1])
+
+    def rounding_scale(self, given: Tensor, value: Tensor, *, inverse: bool) -> Tensor:
+        """Return the sums of absolute terms in the matrix products."""
+        mean, scale = self.get_buffer("mean").abs(), self.get_buffer("scale")
+        factor = self.get_buffer("factor").abs()
+        if inverse:
+            spread = factor if self.method == "pca" else torch.linalg.inv(factor).abs().T
+            return (given.abs() + mean) @ spread / scale
+        return (given.abs() * scale) @ factor.T + mean

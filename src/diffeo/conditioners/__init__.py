@@ -1,0 +1,7 @@
+"""Conditioners θ = m(x₁, c): the networks that steer laws."""
+
+from diffeo.conditioners.conditioner import Conditioner
+from diffeo.conditioners.mlp import MLP
+from diffeo.conditioners.residual import ResidualMLP
+
+__all__ = ["MLP", "Conditioner", "ResidualMLP"]

@@ -1,0 +1,77 @@
+"""What a conditioner is: θ = m(x₁, c), any function at all."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from diffeo.errors import ConfigError, at_least, one_of
+from diffeo.registry import Part
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "silu": nn.SiLU,
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "leaky_relu": nn.LeakyReLU,
+}
+
+
+class Conditioner(Part, nn.Module):
+    """A network θ = m(x₁, c) that produces a law's parameters; it is never inverted.
+
+    Shapes: ``x`` is ``batch + (in_features,)``, ``context`` is ``batch + (context,)``, and θ is
+    ``batch + (out_features, n_params)``.
+
+    Attributes:
+        in_features: features of x₁ (0 is allowed: θ then depends on the context alone).
+        out_features: features that the law moves.
+        n_params: parameters per moved feature.
+        context: features of the context, 0 for none.
+    """
+
+    in_features: int
+    out_features: int
+    n_params: int
+    context: int
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return θ = m(x₁, c)."""
+        raise NotImplementedError  # abstract: torch.nn.Module cannot be an ABC without a metaclass clash
+
+    def _sizes(self, in_features: int, out_features: int, n_params: int, context: int) -> None:
+        at_least("in_features", in_features, 0)
+        at_least("out_features", out_features, 0)
+        at_least("n_params", n_params, 1)
+        at_least("context", context, 0)
+        self.in_features, self.out_features = in_features, out_features
+        self.n_params, self.context = n_params, context
+
+
+def activation_of(name: str) -> nn.Module:
+    """Return the activation registered under ``name``."""
+    one_of("activation", name, ACTIVATIONS)
+    return ACTIVATIONS[name]()
+
+
+def hidden_sizes(hidden: object) -> list[int]:
+    """Return the hidden widths as a list, or raise."""
+    if not isinstance(hidden, list | tuple) or not all(
+        isinstance(width, int) and not isinstance(width, bool) and width >= 1 for width in hidden
+    ):
+        raise ConfigError(f"hidden={hidden!r} must be a sequence of positive integers, as (64, 64).")
+    return list(hidden)
+
+
+def zero_linear(in_features: int, out_features: int) -> nn.Linear:
+    """Return a linear layer that starts at zero, so that the law it steers starts at the identity."""
+    layer = nn.Linear(in_features, out_features)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def with_context(x: Tensor, context: Tensor | None) -> Tensor:
+    """Return [x, context], with the batch dimensions already equal."""
+    return x if context is None else torch.cat([x, context], -1)

@@ -1,0 +1,71 @@
+"""The multilayer perceptron."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from diffeo.conditioners.conditioner import (
+    Conditioner,
+    activation_of,
+    hidden_sizes,
+    with_context,
+    zero_linear,
+)
+from diffeo.registry import register
+
+
+@register("conditioners.MLP")
+class MLP(Conditioner):
+    """θ = W_L σ(… σ(W₁ [x₁, c] + b₁) …) + b_L, with W_L and b_L zero at the start.
+
+    Args:
+        in_features: features of x₁; with 0 and no context, θ is a free parameter.
+        out_features: features that the law moves.
+        n_params: parameters per moved feature (the law's ``n_params``).
+        hidden: width of each hidden layer.
+        activation: one of "silu", "relu", "tanh", "elu", "gelu", "leaky_relu".
+        context: features of the context.
+        dropout: probability of dropping a hidden unit in training.
+
+    >>> import torch
+    >>> MLP(2, 3, n_params=2, hidden=(16,))(torch.zeros(5, 2)).shape
+    torch.Size([5, 3, 2])
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        n_params: int,
+        *,
+        hidden: Sequence[int] = (64, 64),
+        activation: str = "silu",
+        context: int = 0,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self._sizes(in_features, out_features, n_params, context)
+        width = in_features + context
+        if width == 0 or out_features == 0:
+            self.layers = None
+            self.free = nn.Parameter(torch.zeros(out_features * n_params))
+            return
+        layers: list[nn.Module] = []
+        for size in hidden_sizes(hidden):
+            layers += [nn.Linear(width, size), activation_of(activation)]
+            if dropout:
+                layers.append(nn.Dropout(dropout))
+            width = size
+        layers.append(zero_linear(width, out_features * n_params))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return θ of shape ``batch + (out_features, n_params)``."""
+        if self.layers is None:
+            flat = self.free.expand(*x.shape[:-1], -1)
+        else:
+            flat = self.layers(with_context(x, context))
+        return flat.unflatten(-1, (self.out_features, self.n_params))

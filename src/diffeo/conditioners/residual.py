@@ -1,0 +1,84 @@
+"""The residual multilayer perceptron."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from diffeo.conditioners.conditioner import Conditioner, activation_of, with_context, zero_linear
+from diffeo.errors import at_least
+from diffeo.registry import register
+
+
+class _Block(nn.Module):
+    """h + W₂ σ(W₁ σ(h)): the pre-activation block of He et al. (2016)."""
+
+    def __init__(self, width: int, activation: str, dropout: float) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(
+            activation_of(activation),
+            nn.Linear(width, width),
+            activation_of(activation),
+            nn.Dropout(dropout),
+            nn.Linear(width, width),
+        )
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h + self.inner(h)
+
+
+@register("conditioners.ResidualMLP")
+class ResidualMLP(Conditioner):
+    """θ = W_out σ(h_B), h_b = h_{b−1} + W₂ σ(W₁ σ(h_{b−1})), h₀ = W_in [x₁, c]; W_out starts at zero.
+
+    Source: the residual network of Durkan, Bekasov, Murray & Papamakarios, *Neural spline flows* (2019),
+    without batch normalisation.
+
+    Args:
+        in_features: features of x₁; with 0 and no context, θ is a free parameter.
+        out_features: features that the law moves.
+        n_params: parameters per moved feature (the law's ``n_params``).
+        width: hidden units.
+        blocks: residual blocks.
+        activation: as for :class:`MLP`.
+        context: features of the context.
+        dropout: probability of dropping a unit inside a block in training.
+
+    >>> ResidualMLP(2, 3, n_params=2, width=16)(torch.zeros(5, 2)).shape
+    torch.Size([5, 3, 2])
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        n_params: int,
+        *,
+        width: int = 64,
+        blocks: int = 2,
+        activation: str = "silu",
+        context: int = 0,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self._sizes(in_features, out_features, n_params, context)
+        at_least("width", width, 1)
+        at_least("blocks", blocks, 0)
+        if in_features + context == 0 or out_features == 0:
+            self.layers = None
+            self.free = nn.Parameter(torch.zeros(out_features * n_params))
+            return
+        self.layers = nn.Sequential(
+            nn.Linear(in_features + context, width),
+            *(_Block(width, activation, dropout) for _ in range(blocks)),
+            activation_of(activation),
+            zero_linear(width, out_features * n_params),
+        )
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return θ of shape ``batch + (out_features, n_params)``."""
+        if self.layers is None:
+            flat = self.free.expand(*x.shape[:-1], -1)
+        else:
+            flat = self.layers(with_context(x, context))
+        return flat.unflatten(-1, (self.out_features, self.n_params))

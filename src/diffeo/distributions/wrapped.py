@@ -1,0 +1,219 @@
+"""Any torch.distributions object as a base."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch import distributions as td
+from torch.distributions import Distribution, constraints, transforms
+
+from diffeo.distributions.base import Base
+from diffeo.errors import ConfigError
+from diffeo.registry import register
+
+
+@register("distributions.Wrapped")
+class Wrapped(Base):
+    """π(z) = any ``torch.distributions.Distribution``, its parameters held as buffers.
+
+    The distribution is taken apart into its class and its arguments, recursively (``Independent``,
+    ``MixtureSameFamily`` and ``TransformedDistribution`` are nested ones), so that it follows the
+    module's device and dtype and can be saved. A batch shape is read as part of the event: pass
+    ``Normal(torch.zeros(3), 1.0)`` for three independent features. A class that torch does not ship
+    is used as it is: it stays on its device, and a model with it cannot be saved, which saving says.
+
+    Values outside the support get −inf (torch.distributions alone gives a finite number for some).
+
+    Args:
+        distribution: a torch.distributions object, or the description that a model file holds.
+
+    >>> base = Wrapped(td.StudentT(torch.tensor([3.0, 3.0])))
+    >>> base.event_shape, base.log_prob(torch.zeros(4, 2)).shape
+    (torch.Size([2]), torch.Size([4]))
+    """
+
+    def __new__(cls, distribution: Any = None) -> Any:
+        """Record the description of the distribution in place of the object."""
+        if not isinstance(distribution, Distribution):
+            return super().__new__(cls, distribution)
+        tree = describe(distribution)
+        self = super().__new__(cls, tree)
+        if tree is None:
+            del self._config
+        return self
+
+    def __init__(self, distribution: Any) -> None:
+        is_object = isinstance(distribution, Distribution)
+        if not is_object and not isinstance(distribution, dict):
+            raise ConfigError(
+                f"distribution is a {type(distribution).__name__}; "
+                "expected a torch.distributions.Distribution."
+            )
+        tree = describe(distribution) if is_object else distribution
+        built = distribution if tree is None else build(tree, _from_list)
+        if built.support.is_discrete:
+            raise ConfigError(
+                f"distribution={type(built).__name__} is discrete; a flow needs a continuous base."
+            )
+        shape = built.batch_shape + built.event_shape
+        super().__init__(shape or (1,))
+        self._scalar = not shape
+        self._custom = distribution if tree is None else None
+        self._tree = {} if tree is None else _hold(self, tree)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            spare = built.sample()
+        self.register_buffer("_spare", spare, persistent=False)
+
+    @property
+    def distribution(self) -> Distribution:
+        """Return the distribution, on the module's device and in its dtype, batch folded into event."""
+        whole = self._custom if self._custom is not None else build(self._tree, self._buffer_of)
+        batch_ndim = len(whole.batch_shape)
+        return td.Independent(whole, batch_ndim, validate_args=False) if batch_ndim else whole
+
+    def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return log π(z)."""
+        distribution = self.distribution
+        value = z.squeeze(-1) if self._scalar else z
+        fixed, event_ndim = value.detach(), len(distribution.event_shape)
+        broken, finite = fixed.isnan(), fixed.isfinite()
+        if event_ndim:
+            broken, finite = (
+                broken.flatten(-event_ndim).any(-1),
+                finite.flatten(-event_ndim).all(-1),
+            )
+        support: Any = distribution.support or constraints.real
+        inside = support.check(fixed) & finite
+        # The formula sees only points of the support: others are exchanged for one that is.
+        chosen = torch.where(
+            inside.reshape(inside.shape + (1,) * event_ndim), value, self.get_buffer("_spare")
+        )
+        density = distribution.log_prob(chosen)
+        outside = torch.full_like(density, -torch.inf).masked_fill(broken, torch.nan)
+        return torch.where(inside, density, outside)
+
+    def sample(
+        self,
+        shape: Sequence[int] = (),
+        context: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Return draws; torch.distributions takes no generator, so its seed is lent for the call."""
+        distribution = self.distribution
+        draw = distribution.rsample if distribution.has_rsample else distribution.sample
+        if generator is None:
+            z = draw(torch.Size(shape))
+        else:
+            seed = torch.randint(2**62, (), generator=generator, device=generator.device)
+            with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+                torch.manual_seed(int(seed))
+                z = draw(torch.Size(shape))
+        return z.unsqueeze(-1) if self._scalar else z
+
+    def _buffer_of(self, name: Any) -> Tensor:
+        return self._buffers[name]  # pyright: ignore[reportReturnType]
+
+
+def describe(part: Any) -> Any:
+    """Return a torch distribution or transform as plain values, or None if its class is not torch's."""
+    if isinstance(part, bool | int | float | str) or part is None:
+        return part
+    if isinstance(part, torch.Size):
+        return list(part)
+    if isinstance(part, Tensor):
+        plain = part.detach().cpu()
+        return {"tensor": plain.tolist(), "dtype": str(plain.dtype).removeprefix("torch.")}
+    if isinstance(part, list | tuple):
+        items = [describe(item) for item in part]
+        return None if any(item is None for item in items) else items
+    name = type(part).__name__
+    if _torch_class(name) is not type(part):
+        return None
+    arguments: dict[str, Any] = {}
+    for argument in inspect.signature(type(part)).parameters.values():
+        found = _attribute(part, argument.name)
+        if argument.name in ("validate_args", "cache_size") or found is None:
+            continue
+        described = describe(found)
+        if described is None:
+            return None
+        arguments[argument.name] = described
+    return {"class": name, "args": _one_parametrisation(arguments)}
+
+
+def build(tree: Any, tensor_of: Any) -> Any:
+    """Build what :func:`describe` described; only classes of torch.distributions are called."""
+    if isinstance(tree, list):
+        return [build(item, tensor_of) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    if "tensor" in tree or "buffer" in tree:
+        return tensor_of(tree["buffer"] if "buffer" in tree else tree)
+    cls = _torch_class(tree.get("class", ""))
+    if cls is None:
+        raise ConfigError(f"{tree.get('class')!r} is not a class of torch.distributions.")
+    arguments = {name: build(value, tensor_of) for name, value in tree["args"].items()}
+    if issubclass(cls, Distribution):
+        arguments["validate_args"] = False
+    return cls(**arguments)
+
+
+def _torch_class(name: str) -> Any:
+    if name not in td.__all__ and name not in transforms.__all__:
+        return None
+    found = getattr(td, name, None) or getattr(transforms, name, None)
+    wanted = (Distribution, transforms.Transform)
+    return found if isinstance(found, type) and issubclass(found, wanted) else None
+
+
+def _attribute(part: Any, name: str) -> Any:
+    # torch keeps some constructor arguments under another name.
+    renamed = {
+        "base_distribution": "base_dist",
+        "event_dim": "_event_dim",
+        "parts": "parts",
+        "mixture_distribution": "_mixture_distribution",
+        "component_distribution": "_component_distribution",
+    }
+    for candidate in (renamed.get(name, name), name):
+        if candidate in vars(part) or not hasattr(part, candidate):
+            found = vars(part).get(candidate)
+        else:
+            found = getattr(part, candidate)
+        if found is not None:
+            return found
+    return None
+
+
+def _one_parametrisation(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Keep one of the equivalent arguments that torch derives from each other."""
+    for kept, derived in (
+        ("scale_tril", ("covariance_matrix", "precision_matrix")),
+        ("probs", ("logits",)),
+    ):
+        if kept in arguments:
+            arguments = {k: v for k, v in arguments.items() if k not in derived}
+    return arguments
+
+
+def _from_list(tree: dict[str, Any]) -> Tensor:
+    return torch.tensor(tree["tensor"], dtype=getattr(torch, tree["dtype"]))
+
+
+def _hold(module: nn.Module, tree: Any) -> Any:
+    """Return ``tree`` with each tensor moved into a buffer of ``module``."""
+    if isinstance(tree, list):
+        return [_hold(module, item) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    if "tensor" in tree:
+        name = f"parameter_{sum(key.startswith('parameter_') for key in module._buffers)}"
+        module.register_buffer(name, _from_list(tree))
+        return {"buffer": name}
+    return {**tree, "args": {name: _hold(module, value) for name, value in tree["args"].items()}}

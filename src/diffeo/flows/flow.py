@@ -1,0 +1,307 @@
+"""A flow: log p(x) = log π(z) + log │det ∂z/∂x│, z = f⁻¹(x)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
+
+import torch
+from torch import Tensor, nn
+
+from diffeo.bijections import Bijection, Chain
+from diffeo.bijections.chain import layers_of
+from diffeo.bijections.rounding import TRUST, Decoded, predicted_error
+from diffeo.conditioners import Conditioner
+from diffeo.distributions import Base
+from diffeo.errors import ConfigError, DtypeError
+from diffeo.kernels.shapes import check_context, check_event
+from diffeo.registry import Part, register
+
+if TYPE_CHECKING:
+    from diffeo.flows.torch_distribution import FlowDistribution
+
+
+@register("flows.Flow")
+class Flow(Part, nn.Module):
+    """The density of x = f(z), z ~ π.
+
+    log p(x | c) = log π(f⁻¹(x; c)) + log │det ∂f⁻¹(x; c)/∂x│, exactly, in nats.
+
+    Shapes: ``x`` and ``z`` are ``batch + event_shape``; ``context`` is ``batch + (context_features,)`` and
+    broadcasts against ``x``'s batch; ``log_prob`` returns the joint batch shape. ``sample(shape, context)``
+    returns ``shape + context_batch + event_shape``, the rule of torch.distributions.
+
+    A row with NaN or infinity gets NaN or −inf and disturbs neither the value nor any gradient of another
+    row.
+
+    Args:
+        base: the density π(z).
+        bijection: the map f from noise to data, of the same event dimensions.
+
+    >>> from diffeo.bijections import Scale
+    >>> from diffeo.distributions import StandardNormal
+    >>> flow = Flow(StandardNormal(2), Scale(2))
+    >>> flow.log_prob(torch.zeros(3, 2)).shape, flow.sample((5,)).shape
+    (torch.Size([3]), torch.Size([5, 2]))
+    """
+
+    def __init__(self, base: Base, bijection: Bijection) -> None:
+        super().__init__()
+        if not isinstance(base, Base):
+            raise ConfigError(
+                f"base is a {type(base).__name__}; expected a diffeo base. A torch.distributions "
+                "object goes in as diffeo.distributions.Wrapped(distribution)."
+            )
+        if not isinstance(bijection, Bijection):
+            raise ConfigError(f"bijection is a {type(bijection).__name__}; expected a diffeo Bijection.")
+        if base.event_ndim != bijection.event_ndim:
+            raise ConfigError(
+                f"base has events of {base.event_ndim} dimension(s), bijection of "
+                f"{bijection.event_ndim}; expected the same."
+            )
+        for name, layer in layers_of(bijection):
+            shape = getattr(layer, "event_shape", base.event_shape)
+            if shape != base.event_shape:
+                raise ConfigError(
+                    f"bijection layer {name} has events of shape {tuple(shape)}, the base of shape "
+                    f"{tuple(base.event_shape)}; expected the same."
+                )
+        self.base, self.bijection = base, bijection
+
+    # -- what it is ------------------------------------------------------------------------------
+
+    @property
+    def event_shape(self) -> torch.Size:
+        """Return the shape of one x."""
+        return self.base.event_shape
+
+    @property
+    def context_features(self) -> int:
+        """Return the features of a context row, 0 for a flow without context."""
+        return max((m.context for m in self.modules() if isinstance(m, Conditioner)), default=0)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the floating dtype that this flow computes in."""
+        return self.base.dtype
+
+    # -- density ---------------------------------------------------------------------------------
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return log p(x | context), in nats.
+
+        Raises:
+            ShapeError: ``x`` does not end in ``event_shape``, or the context does not fit.
+            DtypeError: ``x`` or the context has another dtype than the flow.
+        """
+        z, log_det = self._inverse(x, context)
+        return self.base.log_prob(z, context) + log_det
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return ``log_prob``: calling the module computes the density, as DDP and compile expect."""
+        return self.log_prob(x, context)
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return z = f⁻¹(x; context)."""
+        return self._inverse(x, context)[0]
+
+    @overload
+    def decode(
+        self, z: Tensor, context: Tensor | None = None, *, check: Literal[False] = False
+    ) -> Tensor: ...
+    @overload
+    def decode(
+        self,
+        z: Tensor,
+        context: Tensor | None = None,
+        *,
+        check: Literal[True],
+        repair: bool = False,
+    ) -> Decoded: ...
+    def decode(
+        self,
+        z: Tensor,
+        context: Tensor | None = None,
+        *,
+        check: bool = False,
+        repair: bool = False,
+    ) -> Tensor | Decoded:
+        """Return x = f(z; context).
+
+        With ``check=True``, return ``(value, predicted_error, trusted)``: the error of the round trip
+        z → x → z that this precision predicts for each row (:mod:`diffeo.bijections.rounding`), and whether
+        it is below 1e-4. With ``repair=True`` the rows that are not trusted are computed in float64.
+        """
+        self._check(z, context, "z")
+        x, _ = self.bijection(z, context)
+        if not check:
+            return x
+        error = predicted_error(self.bijection, z.expand_as(x), context)
+        trusted = error < TRUST
+        if repair:
+            exact = copy.deepcopy(self.bijection).double()
+            with torch.no_grad():
+                better, _ = exact(z.double(), None if context is None else context.double())
+            keep = trusted.reshape(trusted.shape + (1,) * len(self.event_shape))
+            x = torch.where(keep, x, better.to(x.dtype))
+        return Decoded(x, error, trusted)
+
+    # -- samples ---------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def sample(
+        self,
+        shape: Sequence[int] = (),
+        context: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Return draws x ~ p(· | context), without gradients."""
+        return self.rsample(shape, context, generator=generator)
+
+    @torch.no_grad()
+    def sample_and_log_prob(
+        self,
+        shape: Sequence[int] = (),
+        context: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return draws and their log p, from one pass, without gradients."""
+        return self.rsample_and_log_prob(shape, context, generator=generator)
+
+    def rsample(
+        self,
+        shape: Sequence[int] = (),
+        context: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Return draws x = f(z) that carry gradients towards the parameters and the context."""
+        z = self._draw(shape, context, generator)
+        return self.bijection(z, context)[0]
+
+    def rsample_and_log_prob(
+        self,
+        shape: Sequence[int] = (),
+        context: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return draws and log p(x) = log π(z) − log │det ∂x/∂z│, with gradients."""
+        z = self._draw(shape, context, generator)
+        x, log_det = self.bijection(z, context)
+        return x, self.base.log_prob(z, context) - log_det
+
+    # -- other views -----------------------------------------------------------------------------
+
+    def given(self, context: Tensor) -> GivenFlow:
+        """Return this flow with the context bound: ``flow.given(c).log_prob(x)``."""
+        check_context(context, self.context_features)
+        return GivenFlow(self, context)
+
+    def distribution(self, context: Tensor | None = None) -> FlowDistribution:
+        """Return a ``torch.distributions.Distribution`` with ``batch_shape`` that of the context.
+
+        >>> from diffeo.flows import RealNVP
+        >>> p = RealNVP(2, couplings=2).eval().distribution()
+        >>> p.log_prob(p.sample((4,))).shape
+        torch.Size([4])
+        """
+        from diffeo.flows.torch_distribution import FlowDistribution
+
+        check_context(context, self.context_features)
+        return FlowDistribution(self, context)
+
+    def then(self, bijection: Bijection) -> Flow:
+        """Return a flow that applies ``bijection`` after this one's, nearer the data.
+
+        It shares this flow's parameters. ``flow.then(Standardize(2))`` states its density in raw units.
+        """
+        return Flow(self.base, Chain(self.bijection, bijection))
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor, context: Tensor | None = None) -> Self:
+        """Set what is read off data (Standardize, ActNorm, …) from training rows, where not yet set."""
+        self._check(x, context, "x")
+        self.bijection.initialise(x, context)
+        return self
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write one ``.safetensors`` file that :func:`diffeo.load` reads; see :mod:`diffeo.files`."""
+        from diffeo.files import save
+
+        save(self, path)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _check(self, x: Tensor, context: Tensor | None, name: str) -> None:
+        if not isinstance(x, Tensor):
+            raise DtypeError(
+                f"{name} is a {type(x).__name__}; expected a torch.Tensor: "
+                f"torch.as_tensor({name}, dtype={self.dtype})."
+            )
+        check_event(name, x, self.event_shape)
+        check_context(context, self.context_features)
+        for argument, value in ((name, x), ("context", context)):
+            if value is not None and value.dtype != self.dtype:
+                raise DtypeError(
+                    f"{argument} has dtype {value.dtype}, the flow computes in {self.dtype}; "
+                    f"pass {argument}.to({self.dtype}), or convert the flow: flow.to({value.dtype})."
+                )
+            if value is not None and value.device != self.base.device:
+                raise DtypeError(
+                    f"{argument} is on {value.device}, the flow on {self.base.device}; "
+                    f"pass {argument}.to({str(self.base.device)!r})."
+                )
+
+    def _inverse(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        self._check(x, context, "x")
+        return self.bijection.inverse(x, context)
+
+    def _draw(
+        self, shape: Sequence[int], context: Tensor | None, generator: torch.Generator | None
+    ) -> Tensor:
+        check_context(context, self.context_features)
+        sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+        batch = sizes if context is None else (*sizes, *context.shape[:-1])
+        return self.base.sample(batch, context, generator=generator)
+
+
+class GivenFlow:
+    """A flow with its context bound, p(· | c): the same code, one argument less."""
+
+    def __init__(self, flow: Flow, context: Tensor) -> None:
+        self.flow, self.context = flow, context
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return log p(x | c)."""
+        return self.flow.log_prob(x, self.context)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return z = f⁻¹(x; c)."""
+        return self.flow.encode(x, self.context)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Return x = f(z; c)."""
+        return self.flow.decode(z, self.context)
+
+    def sample(self, shape: Sequence[int] = (), *, generator: torch.Generator | None = None) -> Tensor:
+        """Return draws of shape ``shape + context_batch + event``."""
+        return self.flow.sample(shape, self.context, generator=generator)
+
+    def rsample(self, shape: Sequence[int] = (), *, generator: torch.Generator | None = None) -> Tensor:
+        """Return draws with gradients."""
+        return self.flow.rsample(shape, self.context, generator=generator)
+
+    def sample_and_log_prob(
+        self, shape: Sequence[int] = (), *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return draws and their log p."""
+        return self.flow.sample_and_log_prob(shape, self.context, generator=generator)
+
+    def distribution(self) -> Any:
+        """Return the ``torch.distributions.Distribution``."""
+        return self.flow.distribution(self.context)

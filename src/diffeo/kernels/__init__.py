@@ -1,0 +1,1 @@
+"""Numerics shared by the layers above: safe elementwise formulas and shape rules."""

@@ -1,0 +1,40 @@
+"""What a law is: v = g(u; θ), pure, elementwise, strictly increasing in u."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+
+class Law(ABC):
+    """An elementwise, strictly increasing map v = g(u; θ) (NICE's *coupling law*).
+
+    A law is a frozen dataclass: its fields are its configuration, and it holds no tensors. The parameters
+    θ come from outside, ``n_params`` for each element of u. Three promises, all tested by
+    :mod:`diffeo.testing`:
+
+    * θ = 0 is the identity map, exactly: g(u; 0) = u and log ∂v/∂u = 0;
+    * ``inverse`` is the inverse of ``forward`` for every θ, with the negative log-slope;
+    * the slope ∂v/∂u lies within :meth:`slope_bounds` for every u and θ.
+
+    Shapes: ``u`` and ``v`` any shape; ``theta`` is ``u.shape + (n_params,)``; the log-slope has
+    the shape of ``u``, in nats.
+    """
+
+    @property
+    @abstractmethod
+    def n_params(self) -> int:
+        """Parameters per element."""
+
+    @abstractmethod
+    def forward(self, u: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return v = g(u; θ) and log ∂v/∂u."""
+
+    @abstractmethod
+    def inverse(self, v: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return u = g⁻¹(v; θ) and log ∂u/∂v."""
+
+    @abstractmethod
+    def slope_bounds(self) -> tuple[float, float]:
+        """Return the smallest and the largest slope ∂v/∂u over all u and θ."""
