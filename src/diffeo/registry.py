@@ -19,6 +19,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from torch import nn
+
 from diffeo.errors import ConfigError, FileError, UnknownKindError, did_you_mean
 
 T = TypeVar("T", bound=type)
@@ -80,21 +82,41 @@ class Part:
     _config: dict[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Make the object and record what it is made from."""
         self = super().__new__(cls)
         if cls in _names:
+            signature = _signature(cls)
             try:
-                bound = inspect.signature(cls).bind(*args, **kwargs)
+                bound = signature.bind(*args, **kwargs)
             except TypeError:
                 # A wrong call fails in __init__ with Python's own message; copy and pickle call
                 # __new__ without arguments and then restore the captured ones.
                 return self
             bound.apply_defaults()
-            config = {
-                name: _plain(value, f"{cls.__qualname__}({name}=…)")
-                for name, value in bound.arguments.items()
-            }
-            object.__setattr__(self, "_config", config)
+            recorded = cls.recorded(dict(bound.arguments))
+            if recorded is not None:
+                config = {
+                    name: _plain(value, f"{cls.__qualname__}({name}=…)") for name, value in recorded.items()
+                }
+                object.__setattr__(self, "_config", config)
         return self
+
+    @classmethod
+    def recorded(cls, arguments: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the constructor's arguments as a file should hold them; None if no file can.
+
+        A class that accepts richer arguments than JSON has overrides this to name them in plain values
+        that its constructor accepts too.
+        """
+        return arguments
+
+
+def _signature(cls: type) -> inspect.Signature:
+    """Return the signature of the constructor: of ``__init__``, without self."""
+    if cls.__init__ is nn.Module.__init__:  # its (*args, **kwargs) take nothing in fact
+        return inspect.Signature()
+    parameters = list(inspect.signature(cls.__init__).parameters.values())
+    return inspect.Signature(parameters[1:])
 
 
 def _is_part(value: object) -> bool:
@@ -109,8 +131,9 @@ def _plain(value: Any, where: str) -> Any:
         return [_plain(item, where) for item in value]
     if isinstance(value, dict) and all(isinstance(key, str) and key != "kind" for key in value):
         return {key: _plain(item, where) for key, item in value.items()}
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        return value.item()
+    scalar: Any = value
+    if getattr(scalar, "ndim", None) == 0 and hasattr(scalar, "item"):
+        return scalar.item()
     raise ConfigError(
         f"{where} was given {type(value).__name__} {value!r:.60}, which a model file cannot hold; "
         "expected numbers, strings, booleans, lists of these, or a registered part."
@@ -120,7 +143,13 @@ def _plain(value: Any, where: str) -> Any:
 def _arguments(part: Any) -> dict[str, Any]:
     if dataclasses.is_dataclass(part):
         return {f.name: getattr(part, f.name) for f in dataclasses.fields(part) if f.init}
-    config: dict[str, Any] = dict(part._config)
+    recorded = getattr(part, "_config", None)
+    if recorded is None:
+        raise ConfigError(
+            f"this {type(part).__qualname__} holds an object that a model file cannot describe, so a model "
+            "made of it cannot be saved; build it from registered parts, or from torch's own classes."
+        )
+    config: dict[str, Any] = dict(recorded)
     for name, value in config.items():
         # A part that was exchanged after construction (flow.base = …) is saved as it is now.
         live = getattr(part, name, None)
@@ -167,7 +196,7 @@ def from_spec(spec: Any) -> Any:
         raise FileError(f"the arguments of {kind!r} are {type(args).__name__}; expected an object.")
     values = {name: from_spec(value) for name, value in args.items()}
     positional: list[Any] = []
-    for name, parameter in inspect.signature(cls).parameters.items():
+    for name, parameter in _signature(cls).parameters.items():
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
             positional = list(values.pop(name, []))
     try:

@@ -93,8 +93,7 @@ class BatchNorm(Bijection):
                 f"x has {x.shape[:batch_ndim].numel()} row(s); BatchNorm in training mode needs at "
                 "least 2 for a variance. Use a larger batch, or call .eval() first."
             )
-        pixels = [dim for dim in range(batch_ndim + 1, x.ndim)]
-        dims = [*range(batch_ndim), *pixels]
+        dims = [*range(batch_ndim), *range(batch_ndim + 1, x.ndim)]
         ok, inner = split_safe(x)
         count = ok.sum(dims, keepdim=True).clamp(min=1)
         mean = inner.sum(dims, keepdim=True) / count

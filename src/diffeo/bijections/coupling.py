@@ -46,9 +46,10 @@ class Coupling(Bijection):
     (torch.Size([4, 3]), torch.Size([4]))
     """
 
-    def __new__(cls, law: Any = None, conditioner: Any = None, mask: Any = None) -> Any:
+    @classmethod
+    def recorded(cls, arguments: dict[str, Any]) -> dict[str, Any]:
         """Record the mask as a named one."""
-        return super().__new__(cls, law, conditioner, None if mask is None else Mask.of(mask))
+        return {**arguments, "mask": Mask.of(arguments["mask"])}
 
     def __init__(self, law: Law, conditioner: Conditioner, mask: Any) -> None:
         super().__init__()

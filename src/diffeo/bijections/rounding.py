@@ -12,7 +12,7 @@ magnitude, because an intermediate layer may be far worse conditioned than the w
 from __future__ import annotations
 
 import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -57,8 +57,7 @@ def predicted_error(
     for layer in reversed(layers) if inverse else layers:
         there, back = (layer.inverse, layer.forward) if inverse else (layer.forward, layer.inverse)
         after, _ = there(rows, given)
-        jacobian = _jacobian(lambda y, back=back: back(y, given)[0], after)
-        undo = undo @ jacobian
+        undo = undo @ _jacobian(back, after, given)
         scale = layer.rounding_scale(rows, after, inverse=inverse).reshape(-1, 1, size)
         terms = undo * scale
         finite = terms.isfinite().flatten(1).all(-1)
@@ -68,13 +67,17 @@ def predicted_error(
     return (torch.finfo(value.dtype).eps * total).reshape(batch)
 
 
-def _jacobian(function: object, at: Tensor) -> Tensor:
-    """Return ∂function/∂at for each row, as (rows, D, D), by D forward-mode passes."""
+def _jacobian(method: Any, at: Tensor, context: Tensor | None) -> Tensor:
+    """Return ∂method(y, context)/∂y at y = ``at`` for each row, as (rows, D, D), by D forward passes."""
     flat = at.reshape(at.shape[0], -1)
+
+    def value(y: Tensor) -> Tensor:
+        return method(y, context)[0]
+
     columns: list[Tensor] = []
     for j in range(flat.shape[1]):
         tangent = torch.zeros_like(flat)
         tangent[:, j] = 1.0
-        _, moved = torch.func.jvp(function, (at,), (tangent.reshape(at.shape),))  # pyright: ignore[reportArgumentType]
+        moved = torch.func.jvp(value, (at,), (tangent.reshape(at.shape),))[1]
         columns.append(moved.reshape(flat.shape))
     return torch.stack(columns, -1)

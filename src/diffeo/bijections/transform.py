@@ -21,12 +21,12 @@ class BijectionTransform(Transform):
         self._bijection, self._context = bijection, context
 
     @property
-    def domain(self) -> Any:
+    def domain(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Return ℝ with the bijection's event dimensions."""
         return constraints.independent(constraints.real, self._bijection.event_ndim)
 
     @property
-    def codomain(self) -> Any:
+    def codomain(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Return the set that the bijection maps onto."""
         return support_of(self._bijection)
 

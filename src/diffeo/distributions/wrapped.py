@@ -36,15 +36,12 @@ class Wrapped(Base):
     (torch.Size([2]), torch.Size([4]))
     """
 
-    def __new__(cls, distribution: Any = None) -> Any:
+    @classmethod
+    def recorded(cls, arguments: dict[str, Any]) -> dict[str, Any] | None:
         """Record the description of the distribution in place of the object."""
-        if not isinstance(distribution, Distribution):
-            return super().__new__(cls, distribution)
-        tree = describe(distribution)
-        self = super().__new__(cls, tree)
-        if tree is None:
-            del self._config
-        return self
+        given = arguments["distribution"]
+        tree = describe(given) if isinstance(given, Distribution) else given
+        return None if tree is None else {"distribution": tree}
 
     def __init__(self, distribution: Any) -> None:
         is_object = isinstance(distribution, Distribution)
@@ -53,8 +50,8 @@ class Wrapped(Base):
                 f"distribution is a {type(distribution).__name__}; "
                 "expected a torch.distributions.Distribution."
             )
-        tree = describe(distribution) if is_object else distribution
-        built = distribution if tree is None else build(tree, _from_list)
+        tree: Any = describe(distribution) if is_object else distribution
+        built: Any = distribution if tree is None else build(tree, _from_list)
         if built.support.is_discrete:
             raise ConfigError(
                 f"distribution={type(built).__name__} is discrete; a flow needs a continuous base."
@@ -62,7 +59,7 @@ class Wrapped(Base):
         shape = built.batch_shape + built.event_shape
         super().__init__(shape or (1,))
         self._scalar = not shape
-        self._custom = distribution if tree is None else None
+        self._custom: Any = distribution if tree is None else None
         self._tree = {} if tree is None else _hold(self, tree)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -72,7 +69,7 @@ class Wrapped(Base):
     @property
     def distribution(self) -> Distribution:
         """Return the distribution, on the module's device and in its dtype, batch folded into event."""
-        whole = self._custom if self._custom is not None else build(self._tree, self._buffer_of)
+        whole: Any = self._custom if self._custom is not None else build(self._tree, self._buffer_of)
         batch_ndim = len(whole.batch_shape)
         return td.Independent(whole, batch_ndim, validate_args=False) if batch_ndim else whole
 
@@ -154,7 +151,7 @@ def build(tree: Any, tensor_of: Any) -> Any:
     if not isinstance(tree, dict):
         return tree
     if "tensor" in tree or "buffer" in tree:
-        return tensor_of(tree["buffer"] if "buffer" in tree else tree)
+        return tensor_of(tree.get("buffer", tree))
     cls = _torch_class(tree.get("class", ""))
     if cls is None:
         raise ConfigError(f"{tree.get('class')!r} is not a class of torch.distributions.")
@@ -213,7 +210,7 @@ def _hold(module: nn.Module, tree: Any) -> Any:
     if not isinstance(tree, dict):
         return tree
     if "tensor" in tree:
-        name = f"parameter_{sum(key.startswith('parameter_') for key in module._buffers)}"
+        name = f"parameter_{sum(key.startswith('parameter_') for key, _ in module.named_buffers())}"
         module.register_buffer(name, _from_list(tree))
         return {"buffer": name}
     return {**tree, "args": {name: _hold(module, value) for name, value in tree["args"].items()}}

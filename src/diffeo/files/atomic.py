@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from os import PathLike
 from pathlib import Path
 from typing import IO
@@ -13,7 +13,7 @@ from diffeo.errors import FileError
 
 
 @contextlib.contextmanager
-def write_atomically(path: str | PathLike[str]) -> Iterator[IO[bytes]]:
+def write_atomically(path: str | PathLike[str]) -> Generator[IO[bytes]]:
     """Open a file aside for writing; on success flush it to disk and rename it to ``path``.
 
     If the block raises, or the disk is full, ``path`` is as it was and the file aside is removed.

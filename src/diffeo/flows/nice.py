@@ -9,10 +9,11 @@ from diffeo.conditioners import MLP
 from diffeo.distributions import Base, StandardLogistic
 from diffeo.errors import at_least, one_of
 from diffeo.flows.flow import Flow
+from diffeo.flows.one_feature import warn_one_feature
 from diffeo.laws import Additive
 
 
-def NICE(  # noqa: N802 - a constructor, named as the paper names it
+def NICE(
     features: int,
     context: int = 0,
     *,
@@ -53,7 +54,7 @@ def NICE(  # noqa: N802 - a constructor, named as the paper names it
     at_least("couplings", couplings, 1)
     one_of("mask", mask, ("alternating", "halves"))
     if features == 1:
-        _warn_one_feature("NICE", "logistic")
+        warn_one_feature("NICE", "logistic")
     law = Additive()
     layers: list[Bijection] = []
     for k in range(couplings):
@@ -69,14 +70,3 @@ def NICE(  # noqa: N802 - a constructor, named as the paper names it
         layers.append(Coupling(law, conditioner, part))
     # The paper counts couplings from the data; a chain counts from the noise.
     return Flow(base or StandardLogistic(features), Chain(Scale(features), *layers[::-1]))
-
-
-def _warn_one_feature(name: str, family: str) -> None:
-    import warnings
-
-    warnings.warn(
-        f"{name} on features=1 has nothing to condition on: it can only be a {family} density with "
-        "learnable location and scale.",
-        UserWarning,
-        stacklevel=3,
-    )

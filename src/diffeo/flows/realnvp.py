@@ -9,11 +9,11 @@ from diffeo.conditioners import MLP
 from diffeo.distributions import Base, StandardNormal
 from diffeo.errors import at_least, one_of
 from diffeo.flows.flow import Flow
-from diffeo.flows.nice import _warn_one_feature
+from diffeo.flows.one_feature import warn_one_feature
 from diffeo.laws import Affine
 
 
-def RealNVP(  # noqa: N802 - a constructor, named as the paper names it
+def RealNVP(
     features: int,
     context: int = 0,
     *,
@@ -58,7 +58,7 @@ def RealNVP(  # noqa: N802 - a constructor, named as the paper names it
     at_least("couplings", couplings, 1)
     one_of("mask", mask, ("alternating", "halves"))
     if features == 1:
-        _warn_one_feature("RealNVP", "normal")
+        warn_one_feature("RealNVP", "normal")
     law = Affine(bound)
     layers: list[Bijection] = []
     for k in range(couplings):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ class FlowDistribution(Distribution):
     ``log_prob`` raises as every torch distribution does.
     """
 
-    arg_constraints = {}  # noqa: RUF012 - the base class declares it so
+    arg_constraints: ClassVar[dict[str, Any]] = {}  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
     has_rsample = True
 
     def __init__(
