@@ -24,6 +24,9 @@ class Bijection(Part, nn.Module):
 
     event_ndim: int = 1
 
+    #: Features of the context that this bijection itself reads (a conditioner states its own).
+    context_features: int = 0
+
     #: The set that ``forward`` maps onto, or None for "the set it was given" (ℝᴰ for most).
     codomain: constraints.Constraint | None = None
 

@@ -61,16 +61,17 @@ def moulding(
     picture = Picture(figsize=(3.4 * wide, 3.5 * high), layout="constrained")
     axes = picture.subplots(high, wide, squeeze=False).ravel()
     draws = flow.base.sample((4000,), generator=torch.Generator(flow.base.device).manual_seed(seed))
+    model = flow.bijection(draws)[0]
+    data_box = _limits(torch.cat([model, x.to(model)]))
     for ax, k in zip(axes, shown, strict=False):
         stage = Chain(*(layer for _, layer in layers[:k])) if k else None
         moved = draws if stage is None else stage(draws)[0]
-        box = _limits(moved if k < len(layers) else torch.cat([moved, x.to(moved)]))
+        box = _limits(moved) if k < len(layers) else data_box
         _shade(ax, flow, stage, box, resolution)
         _web(ax, flow, stage)
         title = "z ~ π" if k == 0 else f"after layer {k}" if k < len(layers) else "x = f(z): the model"
         ax.set_title(title)
         if k == len(layers):
-            data_box = box
             ax.set_xlabel(columns[0])
             ax.set_ylabel(columns[1])
     last = axes[len(shown)]

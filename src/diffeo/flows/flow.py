@@ -69,6 +69,10 @@ class Flow(Part, nn.Module):
                     f"{tuple(base.event_shape)}; expected the same."
                 )
         self.base, self.bijection = base, bijection
+        self._context_features = max(
+            m.context if isinstance(m, Conditioner) else getattr(m, "context_features", 0)
+            for m in (*base.modules(), *bijection.modules())
+        )
 
     # -- what it is ------------------------------------------------------------------------------
 
@@ -80,7 +84,7 @@ class Flow(Part, nn.Module):
     @property
     def context_features(self) -> int:
         """Return the features of a context row, 0 for a flow without context."""
-        return max((m.context for m in self.modules() if isinstance(m, Conditioner)), default=0)
+        return self._context_features
 
     @property
     def dtype(self) -> torch.dtype:
