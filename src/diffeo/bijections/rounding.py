@@ -40,7 +40,7 @@ def predicted_error(
 
     With ``inverse=False`` the trip is z → x → z, with ``inverse=True`` x → z → x; the error is in the
     units of ``value``. Jacobians are computed in float64, at the precision ``value.dtype`` is asked about.
-    A row that is not finite on the way has an infinite predicted error. Cost: D passes through each layer.
+    A row that is not finite on the way has an infinite predicted error. Cost: D backward passes.
     """
     event_ndim = bijection.event_ndim
     event = value.shape[value.ndim - event_ndim :]
@@ -68,16 +68,15 @@ def predicted_error(
 
 
 def _jacobian(method: Any, at: Tensor, context: Tensor | None) -> Tensor:
-    """Return ∂method(y, context)/∂y at y = ``at`` for each row, as (rows, D, D), by D forward passes."""
-    flat = at.reshape(at.shape[0], -1)
-
-    def value(y: Tensor) -> Tensor:
-        return method(y, context)[0]
-
-    columns: list[Tensor] = []
-    for j in range(flat.shape[1]):
-        tangent = torch.zeros_like(flat)
-        tangent[:, j] = 1.0
-        moved = torch.func.jvp(value, (at,), (tangent.reshape(at.shape),))[1]
-        columns.append(moved.reshape(flat.shape))
-    return torch.stack(columns, -1)
+    """Return ∂method(y, context)/∂y at y = ``at`` for each row, as (rows, D, D), by D backward passes."""
+    # Reverse mode: loading torch's forward mode compiles, and warns, on first use.
+    with torch.enable_grad():
+        leaf = at.detach().clone().requires_grad_()
+        value = method(leaf, context)[0].reshape(at.shape[0], -1)
+        rows: list[Tensor] = []
+        for j in range(value.shape[1]):
+            column, slope = value[:, j].sum(), None
+            if column.requires_grad:
+                (slope,) = torch.autograd.grad(column, leaf, retain_graph=True, allow_unused=True)
+            rows.append(torch.zeros_like(value) if slope is None else slope.reshape(value.shape))
+    return torch.stack(rows, -2).detach()
