@@ -1,0 +1,47 @@
+"""What an objective is: a scalar that is small when the flow is close to the data."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from diffeo.flows import Flow
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows that one step learns from.
+
+    Attributes:
+        x: shape ``(rows, *event_shape)``.
+        context: shape ``(rows, context_features)``, or None for a flow without context.
+    """
+
+    x: Tensor
+    context: Tensor | None = None
+
+
+class Objective(ABC):
+    """A distance or divergence dist(p_D, p_θ), up to what does not depend on θ.
+
+    Attributes:
+        unit: the unit of the loss, as a person reads it.
+
+    >>> import torch
+    >>> class Squared(Objective):
+    ...     unit = "squared nats per row"
+    ...     def loss(self, flow, batch):
+    ...         return flow(batch.x, batch.context).square().mean()
+    >>> from diffeo.flows import RealNVP
+    >>> Squared().loss(RealNVP(2).eval(), Batch(torch.zeros(4, 2)))
+    tensor(3.3778, grad_fn=...)
+    """
+
+    unit: ClassVar[str]
+
+    @abstractmethod
+    def loss(self, flow: Flow, batch: Batch) -> Tensor:
+        """Return the scalar to minimise, differentiable in the flow's parameters."""

@@ -1,0 +1,151 @@
+"""Training rows and held-out rows, kept apart from the first line on."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffeo.bijections import ActNorm, Standardize, Whiten
+from diffeo.errors import ConfigError, DataError, ShapeError
+from diffeo.flows import Flow
+from diffeo.kernels.shapes import check_context
+from diffeo.objectives import Batch
+from diffeo.training.rows import as_rows, check_varies
+from diffeo.training.seeds import generator
+
+#: Fewer rows than this say nothing about a density.
+FEWEST_ROWS = 10
+
+#: Rows that data-dependent initialisation and the warning below read, at most.
+SAMPLE = 65_536
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows on one device, with their numbers in the caller's data."""
+
+    x: Tensor
+    context: Tensor | None
+    number: Tensor
+
+    def __len__(self) -> int:
+        return self.x.shape[0]
+
+    def take(self, index: Tensor) -> Batch:
+        """Return the rows at ``index`` (on the same device)."""
+        context = None if self.context is None else self.context.index_select(0, index)
+        return Batch(self.x.index_select(0, index), context)
+
+    def to(self, device: torch.device) -> Rows:
+        """Return the rows on ``device``; their numbers stay on the CPU."""
+        context = None if self.context is None else self.context.to(device)
+        return Rows(self.x.to(device), context, self.number)
+
+    def sample(self, seed: int) -> Rows:
+        """Return at most :data:`SAMPLE` of the rows, drawn without replacement."""
+        if len(self) <= SAMPLE:
+            return self
+        chosen = torch.randperm(len(self), generator=generator(seed, "sample"))[:SAMPLE]
+        batch = self.take(chosen.to(self.x.device))
+        return Rows(batch.x, batch.context, self.number[chosen])
+
+
+def checked_rows(
+    flow: Flow, x: Any, context: Any, validation: Any, *, noise: float, seed: int
+) -> tuple[Rows, Rows | None]:
+    """Return training and held-out rows, or say what is wrong with them.
+
+    Raises:
+        DtypeError, ShapeError, DataError: see :func:`diffeo.training.rows.as_rows`; also for too few
+            rows, and for constant columns.
+        ConfigError: ``validation`` is none of the forms that it can have.
+    """
+    whole = _pair(flow, "x", x, "context", context)
+    if noise == 0:
+        check_varies(whole.x)
+    if validation is None:
+        train, held = whole, None
+    elif isinstance(validation, float):
+        train, held = _divide(whole, validation, seed)
+    elif isinstance(validation, tuple):
+        if len(validation) != 2:
+            raise ConfigError(f"validation is a tuple of {len(validation)}; expected (x_val, context_val).")
+        train = whole
+        held = _pair(flow, "validation[0]", validation[0], "validation[1]", validation[1])
+    elif isinstance(validation, bool | int | str):
+        raise ConfigError(
+            f"validation={validation!r} must be a fraction between 0 and 1 as 0.1, held-out rows, a pair "
+            "(x_val, context_val), or None."
+        )
+    else:
+        train, held = whole, _pair(flow, "validation", validation, "context_val", None)
+    if len(train) < FEWEST_ROWS:
+        raise DataError(
+            f"x has {len(train)} training row(s); expected at least {FEWEST_ROWS}: fewer say nothing about "
+            "a density."
+        )
+    if held is not None and len(held) == 0:
+        raise DataError("validation has no rows; expected at least one, or validation=None.")
+    return train, held
+
+
+def _pair(flow: Flow, x_name: str, x: Any, context_name: str, context: Any) -> Rows:
+    rows = as_rows(x_name, x, tuple(flow.event_shape), flow.dtype)
+    if context is None:
+        if context_name == "context_val" and flow.context_features:
+            raise ShapeError(
+                "validation has rows without context; the flow needs one: pass validation=(x_val, "
+                "context_val)."
+            )
+        check_context(None, flow.context_features)
+        return Rows(rows, None, torch.arange(rows.shape[0]))
+    if flow.context_features == 0:
+        raise ShapeError(
+            f"{context_name} was given to a flow without context; leave it out, or build the flow with "
+            "context=…, the number of its features."
+        )
+    given = as_rows(context_name, context, (flow.context_features,), flow.dtype)
+    if given.shape[0] != rows.shape[0]:
+        raise ShapeError(
+            f"{context_name} has {given.shape[0]} rows, {x_name} has {rows.shape[0]}; expected one row of "
+            "context for each row of data."
+        )
+    return Rows(rows, given.to(rows.device), torch.arange(rows.shape[0]))
+
+
+def _divide(whole: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
+    if not 0 < fraction < 1:
+        raise ConfigError(f"validation={fraction!r} must be a fraction between 0 and 1, as 0.1, or None.")
+    order = torch.randperm(len(whole), generator=generator(seed, "split"))
+    cut = max(1, round(len(whole) * fraction))
+    # Sorted, so that the rows of a memory-mapped file are read in one sweep.
+    parts = order[cut:].sort().values, order[:cut].sort().values
+    batches = [whole.take(part.to(whole.x.device)) for part in parts]
+    train, held = (Rows(b.x, b.context, part) for b, part in zip(batches, parts, strict=True))
+    return train, held
+
+
+def warn_unstandardised(flow: Flow, train: Rows, seed: int) -> None:
+    """Warn where columns are far from unit scale and nothing in the flow brings them there."""
+    if any(isinstance(part, Standardize | Whiten | ActNorm) for part in flow.bijection.modules()):
+        return
+    flat = train.sample(seed).x.double().flatten(1)
+    low, middle, high = (
+        flat.kthvalue(1 + round(q * (flat.shape[0] - 1)), 0).values for q in (0.25, 0.5, 0.75)
+    )
+    spread = high - low
+    odd = ((middle.abs() > 100) | (spread > 100) | ((spread > 0) & (spread < 0.01))).nonzero().flatten()
+    if odd.numel():
+        k = int(odd[0])
+        warnings.warn(
+            f"column {k} of x has median {float(middle[k]):.3g} and interquartile range "
+            f"{float(spread[k]):.3g}, and nothing in the flow standardises it ({odd.numel()} such "
+            f"column(s)): it will fit badly. Pass flow.then(Standardize({flow.event_shape[0]})) instead; "
+            "densities stay in the data's own units.",
+            UserWarning,
+            stacklevel=3,
+        )
