@@ -8,21 +8,61 @@
 (torch.Size([500]), torch.Size([3, 2]))
 """
 
-from diffeo import bijections, conditioners, distributions, errors, flows, laws
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from diffeo._version import __version__
-from diffeo.files import load
-from diffeo.flows import Flow
-from diffeo.registry import register
+
+if TYPE_CHECKING:
+    from diffeo import bijections, conditioners, distributions, errors, flows, laws, tables
+    from diffeo.files import load
+    from diffeo.flows import Flow
+    from diffeo.registry import register
+    from diffeo.training import TrainConfig, fit
 
 __all__ = [
     "Flow",
+    "TrainConfig",
     "__version__",
     "bijections",
     "conditioners",
     "distributions",
     "errors",
+    "fit",
     "flows",
     "laws",
     "load",
     "register",
+    "tables",
 ]
+
+#: Where each name lives that is not a folder of its own.
+_HOMES = {
+    "Flow": "flows",
+    "TrainConfig": "training",
+    "fit": "training",
+    "load": "files",
+    "register": "registry",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for, when it is: ``diffeo --help`` must not wait for torch."""
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"diffeo.{_HOMES[name]}"), name)
+    else:
+        try:
+            value = importlib.import_module(f"diffeo.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"diffeo.{name}":
+                raise
+            raise AttributeError(f"module 'diffeo' has no attribute {name!r}") from None
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names, imported or not."""
+    return sorted({*globals(), *__all__})

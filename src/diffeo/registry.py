@@ -15,6 +15,7 @@ Affine(bound=1.5)
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -24,6 +25,9 @@ from torch import nn
 from diffeo.errors import ConfigError, FileError, UnknownKindError, did_you_mean
 
 T = TypeVar("T", bound=type)
+
+#: The folders of this package whose parts can stand in a model file.
+_OWN = ("laws", "conditioners", "distributions", "bijections", "flows", "tables")
 
 _kinds: dict[str, type] = {}
 _names: dict[type, str] = {}
@@ -60,8 +64,15 @@ def register(name: str) -> Callable[[T], T]:
     return decorate
 
 
+def register_own() -> None:
+    """Import this package's own parts, so that they are registered; no name of a file has a part in it."""
+    for folder in _OWN:
+        importlib.import_module(f"diffeo.{folder}")
+
+
 def registered() -> Mapping[str, type]:
     """Return every registered class by its name (a copy)."""
+    register_own()
     return dict(_kinds)
 
 

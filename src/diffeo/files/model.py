@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from diffeo._version import __version__
 from diffeo.errors import ConfigError, FileError
 from diffeo.files import container
-from diffeo.registry import from_spec, to_spec
+from diffeo.registry import from_spec, register_own, to_spec
 
 #: Version of the format; a file with a higher one was written by a newer diffeo.
 FORMAT = 1
@@ -65,6 +65,7 @@ def load(path: str | PathLike[str], device: torch.device | str | None = None) ->
     """
     about, shapes = container.read_header(path)
     spec = _checked(about, path)["model"]
+    register_own()
     _check_numbers(spec, max(2**20, os.stat(path).st_size), path)
     with torch.device("meta"), _Budget(path, shapes):
         skeleton = _build(spec, path)

@@ -1,0 +1,128 @@
+"""From columns to float64: what counts as a number, and what is said about what does not."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from diffeo.errors import DataError
+from diffeo.tables.schema import listed
+
+if TYPE_CHECKING:
+    import polars as pl
+
+#: Texts that mean "no value" in a delimited file, besides the empty field.
+MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
+
+
+def parse_text(texts: pl.Series) -> pl.Series:
+    """Return the numbers written in a column of text; missing and unreadable values are null.
+
+    >>> import polars as pl
+    >>> parse_text(pl.Series(["1", " 2.5 ", "NA", "abc", "1e400"])).to_list()
+    [1.0, 2.5, None, None, inf]
+    """
+    import polars as pl
+
+    stripped = texts.str.strip_chars()
+    return stripped.set(stripped.is_in(MISSING), None).cast(pl.Float64, strict=False)
+
+
+def unreadable(texts: pl.Series, parsed: pl.Series) -> pl.Series:
+    """Return where a text is neither a number nor a sign that there is no value."""
+    present = texts.is_not_null() & ~texts.str.strip_chars().is_in(MISSING).fill_null(True)
+    return present & parsed.is_null()
+
+
+def typed(texts: pl.Series) -> pl.Series:
+    """Return a column of text as Int64 or Float64 if all of its values are numbers, else as it is.
+
+    >>> import polars as pl
+    >>> typed(pl.Series(["1", None, "2"])).dtype, typed(pl.Series(["1", "x"])).dtype
+    (Int64, String)
+    """
+    import polars as pl
+
+    parsed = parse_text(texts)
+    if unreadable(texts, parsed).any():
+        return texts
+    whole = texts.str.strip_chars().cast(pl.Int64, strict=False)
+    return whole if whole.null_count() == parsed.null_count() < len(texts) else parsed
+
+
+def to_numbers(frame: pl.DataFrame, names: Sequence[str], first_row: int = 1) -> np.ndarray:
+    """Return the named columns as a float64 array (rows, columns), a missing value as NaN.
+
+    Integers, floats and decimals are numbers. ``first_row`` is the number of the frame's first row in the
+    whole table, for messages.
+
+    Raises:
+        DataError: a column is not numeric; it names column, type, an example and its row.
+    """
+    import polars as pl
+
+    values = np.empty((frame.height, len(names)), dtype=np.float64)
+    others = [name for name in names if not _numeric(frame[name].dtype)]
+    if others:
+        raise DataError(_not_numeric(frame, others, first_row))
+    for j, name in enumerate(names):
+        values[:, j] = frame[name].cast(pl.Float64).to_numpy()
+    return values
+
+
+def drop_remedy(names: Sequence[str]) -> str:
+    """Return how to leave columns out, in Python and on the command line.
+
+    >>> drop_remedy(["my id"])
+    "drop=['my id'], on the command line --drop 'my id'"
+    """
+    flags = " ".join(f"--drop {shlex.quote(name)}" for name in names[:8])
+    return f"drop={list(names[:8])!r}, on the command line {flags}"
+
+
+def check_finite(values: np.ndarray, names: Sequence[str], first_row: int, remedy: str) -> None:
+    """Raise :class:`DataError` naming column and row unless every value is a finite number."""
+    bad = ~np.isfinite(values)
+    if not bad.any():
+        return
+    columns = np.flatnonzero(bad.any(0))
+    column = int(columns[0])
+    row = int(np.flatnonzero(bad[:, column])[0])
+    value = values[row, column]
+    what = "a missing value" if np.isnan(value) else f"an infinite value ({value:+})"
+    others = [names[int(k)] for k in columns[1:]]
+    raise DataError(
+        f"column {names[column]!r} has {what} in row {row + first_row} "
+        f"({int(bad[:, column].sum())} of {len(values)} values are missing or infinite"
+        + (f"; so have {listed(others)}" if others else "")
+        + f"). {remedy}"
+    )
+
+
+def _numeric(dtype: Any) -> bool:
+    import polars as pl
+
+    # A column of type Null has no value at all: it is missing everywhere.
+    return dtype.is_numeric() or dtype == pl.Null
+
+
+def _not_numeric(frame: pl.DataFrame, names: Sequence[str], first_row: int) -> str:
+    import polars as pl
+
+    column = frame[names[0]]
+    present = column.is_not_null()
+    if column.dtype == pl.String:
+        odd = unreadable(column, parse_text(column))
+        present = odd if odd.any() else present
+    where = present.arg_max()
+    example = "it has no value"
+    if where is not None and present[where]:
+        example = f"row {where + first_row} holds {column[where]!r:.60}"
+    also = f" Neither are {listed(names[1:])}." if names[1:] else ""
+    return (
+        f"column {names[0]!r} ({column.dtype}) is not numeric: {example}.{also} "
+        f"Leave it out ({drop_remedy(names)}), or turn it into numbers first."
+    )

@@ -1,0 +1,188 @@
+"""The formats a table comes in: each opened, named and cut into frames of bounded size."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Collection, Generator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from diffeo.errors import DataError, did_you_mean
+from diffeo.tables.delimited import Delimited
+from diffeo.tables.numbers import parse_text, unreadable
+from diffeo.tables.schema import check_names, listed
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class Source(Protocol):
+    """An opened table: the names of its columns, and its rows in frames."""
+
+    names: list[str]
+
+    def frames(self, rows: int, numeric: Collection[str]) -> Generator[pl.DataFrame]:
+        """Yield the rows in order, at most ``rows`` at a time; text in ``numeric`` columns is parsed."""
+        ...
+
+
+class _Text:
+    """CSV or TSV, from a file or from standard input."""
+
+    def __init__(self, file: IO[bytes], shown: str) -> None:
+        self._text = Delimited(file, shown)
+        self.names = self._text.names
+
+    def frames(self, rows: int, numeric: Collection[str]) -> Generator[pl.DataFrame]:
+        for block in self._text.blocks():
+            for frame in block.iter_slices(rows):
+                parsed: list[pl.Series] = []
+                for name in self.names:
+                    texts = frame[name]
+                    numbers = parse_text(texts) if name in numeric else texts
+                    # A column with something unreadable stays text, which to_numbers then quotes.
+                    keep = name in numeric and not unreadable(texts, numbers).any()
+                    parsed.append(numbers if keep else texts)
+                yield frame.with_columns(parsed)
+
+
+class _Lazy:
+    """Parquet or Arrow IPC (Feather), read slice by slice."""
+
+    def __init__(self, scan: pl.LazyFrame) -> None:
+        import polars as pl
+
+        self._scan = scan
+        self.names = scan.collect_schema().names()
+        self._height = int(scan.select(pl.len()).collect().item())
+
+    def frames(self, rows: int, numeric: Collection[str]) -> Generator[pl.DataFrame]:
+        for start in range(0, self._height, rows):
+            yield self._scan.slice(start, rows).collect()
+
+
+class _Array:
+    """A NumPy array (rows, columns), its columns named x0, x1, …; or a structured one."""
+
+    def __init__(self, array: np.ndarray, shown: str) -> None:
+        if array.dtype.names is None and array.ndim in (1, 2):
+            self._array = array if array.ndim == 2 else array[:, None]
+            self.names = [f"x{k}" for k in range(self._array.shape[1])]
+        elif array.dtype.names is not None and array.ndim == 1:
+            self._array = array
+            self.names = list(array.dtype.names)
+        else:
+            raise DataError(
+                f"{shown} holds an array of shape {array.shape} and type {array.dtype}; expected rows by "
+                "columns: two dimensions, or one for a single column."
+            )
+        plain = [array.dtype[name] for name in self.names] if array.dtype.names else [array.dtype]
+        if not all(kind.kind in "iufb" and not kind.subdtype for kind in plain):
+            raise DataError(f"{shown} holds values of type {array.dtype}; expected real numbers.")
+
+    def frames(self, rows: int, numeric: Collection[str]) -> Generator[pl.DataFrame]:
+        import polars as pl
+
+        for start in range(0, len(self._array), rows):
+            part = self._array[start : start + rows]
+            columns: dict[str, Any] = {}
+            for k, name in enumerate(self.names):
+                column = part[name] if part.dtype.names else part[:, k]
+                # polars knows neither half precision of old nor foreign byte orders.
+                plain = np.float64 if column.dtype.kind == "f" else column.dtype.newbyteorder("=")
+                columns[name] = np.ascontiguousarray(column, dtype=plain)
+            yield pl.DataFrame(columns)
+
+
+_TEXT = (".csv", ".tsv")
+_ARROW = (".arrow", ".feather", ".ipc")
+EXTENSIONS = (*_TEXT, ".parquet", *_ARROW, ".npy", ".npz")
+
+
+@contextlib.contextmanager
+def open_source(path: str | Path) -> Generator[Source]:
+    """Open a table by its extension; ``-`` is standard input, as CSV.
+
+    Raises:
+        DataError: the file is missing, empty, of an unknown extension, or not what its extension says.
+    """
+    import polars as pl
+
+    shown = "standard input" if str(path) == "-" else repr(str(path))
+    with contextlib.ExitStack() as stack:
+        try:
+            source = _open(path, shown, stack)
+            check_names(source.names, shown)
+            yield source
+        except OSError as error:
+            raise DataError(f"{shown} cannot be read: {error.strerror or error}.") from error
+        except pl.exceptions.PolarsError as error:
+            kind = Path(path).suffix.lstrip(".").upper()
+            first = str(error).splitlines()[0]
+            raise DataError(f"{shown} cannot be read as {kind}: {first}.") from error
+
+
+def _open(path: str | Path, shown: str, stack: contextlib.ExitStack) -> Source:
+    if str(path) == "-":
+        return _Text(sys.stdin.buffer, shown)
+    file = Path(path)
+    extension = file.suffix.lower()
+    if not file.exists():
+        raise DataError(f"{shown} does not exist.{_near(file)}")
+    if not file.is_file():
+        raise DataError(f"{shown} is not a file; expected one of {', '.join(EXTENSIONS)}.")
+    if extension not in EXTENSIONS:
+        raise DataError(
+            f"{shown} has the extension {extension!r}; expected one of {', '.join(EXTENSIONS)}, or - for "
+            "CSV on standard input."
+        )
+    if file.stat().st_size == 0:
+        raise DataError(f"{shown} is empty; expected a table with at least one column of numbers.")
+    if extension in _TEXT:
+        return _Text(stack.enter_context(open(file, "rb")), shown)
+    if extension in (".npy", ".npz"):
+        return _Array(_load_array(file, shown), shown)
+    return _scan(file, extension)
+
+
+def _scan(file: Path, extension: str) -> _Lazy:
+    import polars as pl
+
+    # glob=False: brackets in a file's name are part of its name.
+    if extension == ".parquet":
+        return _Lazy(pl.scan_parquet(file, glob=False))
+    return _Lazy(pl.scan_ipc(file, glob=False))
+
+
+def _load_array(file: Path, shown: str) -> np.ndarray:
+    """Return the array in a file; NPY stays on disk (memory-mapped). Nothing is ever unpickled."""
+    try:
+        if file.suffix.lower() == ".npy":
+            return np.load(file, mmap_mode="r", allow_pickle=False)
+        # Opened here, because NumPy leaves a file that is no archive open.
+        with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as archive:
+            keys = list(archive.files)
+            if len(keys) != 1 and "X" not in keys:
+                raise DataError(
+                    f"{shown} holds {len(keys)} arrays: {listed(keys) or 'none'}; expected a single one, "
+                    "or one named 'X'."
+                )
+            return archive["X" if "X" in keys else keys[0]]
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file fails in zipfile, zlib, ast or NumPy itself
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if "pickle" in reason or "Python objects" in reason:
+            reason = "it holds Python objects, which are never loaded; save an array of numbers"
+        raise DataError(f"{shown} cannot be read as a NumPy array: {reason}.") from error
+
+
+def _near(file: Path) -> str:
+    try:
+        names = [entry.name for entry in file.parent.iterdir()]
+    except OSError:
+        return ""
+    return did_you_mean(file.name, names)
