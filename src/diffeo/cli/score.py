@@ -1,0 +1,128 @@
+"""``diffeo score``: the log-density of every row of a table."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from diffeo.cli.answer import answering
+from diffeo.cli.counting import counting
+from diffeo.cli.options import Data, Device, Json, Model, Table
+
+_LOWEST = 5
+
+
+class Missing(StrEnum):
+    """What to do with rows that have a missing or infinite value."""
+
+    refuse = "refuse"
+    keep = "keep"
+
+
+def score(
+    model: Model,
+    data: Data,
+    output: Table = "-",
+    missing: Annotated[
+        Missing,
+        typer.Option(
+            help="Rows with a missing or infinite value: refuse them, or keep them (their score is "
+            "missing, or -inf for an infinite value)."
+        ),
+    ] = Missing.refuse,
+    append: Annotated[
+        bool, typer.Option("--append", help="Write the columns of the data too, before log_prob.")
+    ] = False,
+    batch_rows: Annotated[int, typer.Option(min=1, help="Rows read and scored at a time.")] = 65536,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Write log p(x) of every row, in nats and in the units of the data, as a column log_prob.
+
+    Columns are matched by name; others are ignored. Rows stay in order and are streamed: the table may be
+    larger than the memory.
+    """
+    with answering(json, data_on_stdout=output == "-") as answer:
+        facts = _score(model, data, output, missing, append, batch_rows, device, json, answer.remark)
+        answer.give(facts, _text(facts))
+
+
+def _text(facts: dict[str, Any]) -> str:
+    lowest = ", ".join(f"row {row['row']} ({row['log_prob']:.3f})" for row in facts["lowest"])
+    speed = facts["rows"] / max(facts["seconds"], 1e-9)
+    text = (
+        f"{facts['rows']} rows scored, mean {facts['mean_log_prob']:.4f} nats a row; "
+        f"least likely: {lowest or 'none'}\n{facts['seconds']:.1f} s, {speed:,.0f} rows/s"
+    )
+    if facts["rows_without_score"]:
+        text += f"; {facts['rows_without_score']} row(s) have no finite score"
+    return text
+
+
+def _score(
+    model: str,
+    data: str,
+    output: str,
+    missing: Missing,
+    append: bool,
+    batch_rows: int,
+    device: str,
+    as_json: bool,
+    remark: Any,
+) -> dict[str, Any]:
+    import numpy as np
+    import polars as pl
+
+    from diffeo.cli.model_file import load_table_model
+    from diffeo.errors import ConfigError, DataError
+    from diffeo.tables import iter_batches, listed, open_writer
+    from diffeo.tables.numbers import check_finite, to_numbers
+    from diffeo.tables.write import check_writable
+
+    if as_json and output == "-":
+        raise ConfigError(
+            "--json prints one object on standard output, so the scores need a file: -o FILE."
+        )
+    check_writable(output)
+    started = time.perf_counter()
+    density = load_table_model(model, device)
+    names = density.schema.names
+    rows, finite, total = 0, 0, 0.0
+    lowest: list[tuple[float, int]] = []
+    unused: tuple[str, ...] = ()
+    with counting("scoring") as advance, open_writer(output) as write:
+        for frame in iter_batches(data, names, batch_rows):
+            if rows == 0:
+                unused = density.schema.check(frame.columns)
+                if unused and not append:
+                    remark(f"columns that the model does not use: {listed(unused)}")
+                if append and "log_prob" in frame.columns:
+                    raise DataError(
+                        "column 'log_prob' is already in the data; rename it, or leave out --append."
+                    )
+            values = to_numbers(frame, names, rows + 1)
+            if missing is Missing.refuse:
+                check_finite(values, names, rows + 1, "To score the others, pass --missing keep.")
+            scores = density.score(values)
+            column = pl.Series("log_prob", scores)
+            write(frame.with_columns(column) if append else column.to_frame())
+            known = np.flatnonzero(np.isfinite(scores))
+            total, finite = total + float(scores[known].sum()), finite + len(known)
+            ranked = np.argsort(np.where(np.isnan(scores), np.inf, scores), kind="stable")[:_LOWEST]
+            candidates = [(float(scores[k]), rows + int(k) + 1) for k in ranked if not np.isnan(scores[k])]
+            lowest = heapq.nsmallest(_LOWEST, lowest + candidates)
+            rows += frame.height
+            advance(frame.height)
+    return {
+        "rows": rows,
+        "rows_without_score": rows - finite,
+        "mean_log_prob": total / finite if finite else float("nan"),
+        "lowest": [{"row": row, "log_prob": value} for value, row in lowest],
+        "unused_columns": list(unused),
+        "output": output,
+        "seconds": time.perf_counter() - started,
+    }
