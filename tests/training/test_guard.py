@@ -175,3 +175,14 @@ def test_the_gate_keeps_every_weight_of_the_bad_step(small, averaging):
 def test_layers_are_named_as_verify_names_them(small):
     flow = fragile("activation", small())
     assert "1: Fragile" in [name for name, _ in layers_of(flow.bijection)]
+
+
+def test_a_gradient_whose_norm_overflows_names_the_least_likely_row(small):
+    flow = small(batch_norm=False)
+    with pytest.raises(TrainingError, match=r"norm of the gradient for training row x\[17\]"):
+        fit(flow, data(outlier=1e12), validation=None, config=TrainConfig(max_steps=60, max_bad_steps=2))
+
+
+def test_a_row_too_far_for_the_flow_is_named(small):
+    with pytest.raises(TrainingError, match=r"log-density of the base for training row x\[17\]"):
+        fit(small(), data(outlier=1e30), validation=None, config=TrainConfig(max_steps=60, max_bad_steps=2))

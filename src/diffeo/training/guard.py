@@ -30,11 +30,11 @@ def diagnose(running: Optimisation, step: int, scale: float, *, loss_was_finite:
     seed_step(running.config.seed, step, running.device)
     running.flow.train()
     quantity, layer, position = _first_activation(running, step)
+    if not quantity:
+        quantity, layer, position = _first_gradient(running, step)
     row = None
     if position is not None:
         row = int(running.train.number[int(running.rows_of(step)[position])])
-    if not quantity:
-        quantity, layer = _first_gradient(running, step)
     if not quantity:
         quantity = "gradient" if loss_was_finite else "loss"
         quantity += " (it did not recur when the step was repeated)"
@@ -53,7 +53,7 @@ def _first_activation(running: Optimisation, step: int) -> tuple[str, str, int |
             if position is not None:
                 return quantity, name, position
     position = _first_row(running.flow.base.log_prob(value, context), len(batch.x))
-    return ("", "", None) if position is None else ("log-density of the base", "base", position)
+    return ("", "", None) if position is None else ("log-density of the base", "", position)
 
 
 def _first_row(tensor: Tensor, rows: int) -> int | None:
@@ -62,27 +62,31 @@ def _first_row(tensor: Tensor, rows: int) -> int | None:
     return int(bad[0]) if bad.numel() else None
 
 
-def _first_gradient(running: Optimisation, step: int) -> tuple[str, str]:
+def _first_gradient(running: Optimisation, step: int) -> tuple[str, str, int | None]:
     running.optimizer.zero_grad(set_to_none=True)
     loss = running.loss_of(step)
     if not bool(loss.isfinite()):
-        return "loss", ""
+        return "loss", "", None
     loss.backward()
     # Named in the order in which they were registered, noise side first: the way the gradient takes.
     for name, parameter in running.flow.named_parameters():
         if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
-            return f"gradient of {name}", _layer_of(running.flow, parameter)
+            return f"gradient of {name}", _layer_of(running.flow, parameter), None
     norms = [p.grad.norm() for p in running.parameters if p.grad is not None]
     if not bool(torch.stack(norms).norm().isfinite()):
-        return "norm of the gradient", ""
-    return "", ""
+        # Every part of it is finite, their squares are not: the least likely row has the largest part.
+        batch = running.batch_of(step)
+        with torch.no_grad():
+            least = int(running.flow(batch.x, batch.context).argmin())
+        return "norm of the gradient", "", least
+    return "", "", None
 
 
 def _layer_of(flow: Flow, parameter: Tensor) -> str:
     for name, layer in layers_of(flow.bijection):
         if any(own is parameter for own in layer.parameters()):
             return name
-    return "base"
+    return ""
 
 
 def report(event: BadStep) -> None:

@@ -166,9 +166,7 @@ class Optimisation:
             state.setdefault(int(number), {})[moment] = tensor.clone()
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-        with torch.no_grad():
-            for name, tensor in tensors.average.items():
-                self.average[name].copy_(tensor)
+        self.average = copied(tensors.average)
 
     @contextlib.contextmanager
     def averaged(self) -> Generator[Flow]:

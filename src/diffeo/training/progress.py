@@ -22,9 +22,10 @@ def progress_bar(plan: Plan, shown: bool | None) -> Generator[Show]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    columns = (TextColumn("fit"), BarColumn(bar_width=24), TextColumn("{task.fields[text]}"))
+    # Together within 80 characters, so that nothing is cut off on a narrow terminal.
+    columns = (BarColumn(bar_width=12), TextColumn("{task.fields[text]}"))
     with Progress(*columns, console=Console(stderr=True), refresh_per_second=4) as bar:
-        task = bar.add_task("fit", total=1.0, text="")
+        task = bar.add_task("", total=1.0, text="")
 
         def show(state: State) -> None:
             bar.update(
@@ -37,16 +38,15 @@ def progress_bar(plan: Plan, shown: bool | None) -> Generator[Show]:
 
 
 def describe(plan: Plan, state: State) -> str:
-    """Return one line about a state, as ``"step 640/2000 · train 1.2345 · held out 1.3021 · …"``."""
+    """Return one line about a state, as ``"640/2000 · train 1.2345 · held out 1.3021 nats · …"``."""
     total = "" if plan.steps is None else f"/{plan.steps}"
-    parts = [f"step {state.step}{total}"]
+    parts = [f"{state.step}{total}"]
     if state.count:
         parts.append(f"train {state.total / state.count:.4f}")
     elif state.history and not math.isnan(state.history[-1].train_nats):
         parts.append(f"train {state.history[-1].train_nats:.4f}")
     if state.history and not math.isnan(state.history[-1].held_out_nats):
         parts.append(f"held out {state.history[-1].held_out_nats:.4f} nats")
-        parts.append(f"best {state.best_nats:.4f}")
     if state.seconds > 0 and state.step:
         parts.append(f"{state.step / state.seconds:.0f} steps/s")
         done = plan.progress(state.step, state.seconds)

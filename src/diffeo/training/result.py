@@ -41,7 +41,8 @@ class BadStep:
         step: its number.
         quantity: what was not finite first, as "gradient of bijection.bijections.3.conditioner…".
         layer: the layer of the chain, as "3: Coupling", or "" where it is not known.
-        row: the row of the training data that caused it, in the caller's count, or None.
+        row: the row of the training data that caused it, in the caller's count, or None; for the norm of a
+            gradient, the least likely row of the batch.
         learning_rate_scale: the factor on the learning rate from here on.
     """
 

@@ -65,6 +65,7 @@ def checked_rows(
         ConfigError: ``validation`` is none of the forms that it can have.
     """
     whole = _pair(flow, "x", x, "context", context)
+    _check_enough(whole)
     if noise == 0:
         check_varies(whole.x)
     if validation is None:
@@ -83,14 +84,18 @@ def checked_rows(
         )
     else:
         train, held = whole, _pair(flow, "validation", validation, "context_val", None)
+    _check_enough(train)
+    if held is not None and len(held) == 0:
+        raise DataError("validation has no rows; expected at least one, or validation=None.")
+    return train, held
+
+
+def _check_enough(train: Rows) -> None:
     if len(train) < FEWEST_ROWS:
         raise DataError(
             f"x has {len(train)} training row(s); expected at least {FEWEST_ROWS}: fewer say nothing about "
             "a density."
         )
-    if held is not None and len(held) == 0:
-        raise DataError("validation has no rows; expected at least one, or validation=None.")
-    return train, held
 
 
 def _pair(flow: Flow, x_name: str, x: Any, context_name: str, context: Any) -> Rows:
