@@ -1,5 +1,7 @@
 """Diagnostics: does the inverse exist, is the determinant right, is the mass one?"""
 
 from diffeo.diagnostics.figure import Figure
+from diffeo.diagnostics.report import Report
+from diffeo.diagnostics.verify import verify
 
-__all__ = ["Figure"]
+__all__ = ["Figure", "Report", "verify"]

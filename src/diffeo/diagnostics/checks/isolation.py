@@ -27,6 +27,7 @@ def row_isolation(
     *,
     inverse: bool = True,
     values: Sequence[float] = HOSTILE,
+    sites: int | None = None,
 ) -> Figure:
     """Count hostile values in one row that change another row, in value or in gradient.
 
@@ -36,6 +37,8 @@ def row_isolation(
     ordinary row in its place. For a flow the output is ``log_prob``; for a bijection value and
     log-determinant of the direction asked for. The context's rows, if any, get the same treatment.
 
+    ``sites`` limits the elements tried to so many, evenly spaced.
+
     Shapes: ``x`` is (n, *event) with n ≥ 2; ``context`` is None, (features,) or (n, features).
 
     >>> from diffeo.bijections import Scale
@@ -44,12 +47,14 @@ def row_isolation(
     """
     subject: nn.Module = _flow(target, x.dtype) if isinstance(target, Flow) else own_copy(target, x.dtype)
     clean = _outcome(subject, x, context, inverse)
-    sites = [("x", k) for k in range(x[0].numel())]
+    places = [("x", k) for k in range(x[0].numel())]
     if context is not None and context.ndim > 1:
-        sites += [("context", k) for k in range(context.shape[-1])]
+        places += [("context", k) for k in range(context.shape[-1])]
+    if sites is not None and len(places) > sites:
+        places = [places[k * (len(places) - 1) // max(sites - 1, 1)] for k in range(sites)]
     tested, found = 0, list[str]()
     for value in values:
-        for where, k in sites:
+        for where, k in places:
             x_bad, context_bad = x.clone(), None if context is None else context.clone()
             (x_bad if where == "x" else context_bad)[0].view(-1)[k] = value  # pyright: ignore[reportOptionalSubscript]
             dirty = _outcome(subject, x_bad, context_bad, inverse)

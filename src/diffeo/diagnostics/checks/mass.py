@@ -18,12 +18,20 @@ LIMITS = {1: 1e-4, 2: 1e-3}
 
 
 @check("mass", "A5")
-def mass(flow: Flow, context: Tensor | None = None, *, limit: float | None = None, seed: int = 0) -> Figure:
+def mass(
+    flow: Flow,
+    context: Tensor | None = None,
+    *,
+    limit: float | None = None,
+    most: int = 1_500_000,
+    seed: int = 0,
+) -> Figure:
     """Measure |∫ p(x | c) dx − 1| of a flow of one or two features, in float64.
 
     Limits 1e-4 (one feature) and 1e-3 (two). Each row of ``context`` (n, features) is a slice of its
-    own; ``worst`` is the worst slice. The quadrature estimates its own error: a slice where that stays
-    above the limit, as for a density with folds finer than the quadrature can follow, is not judged.
+    own; ``worst`` is the worst slice. The quadrature takes at most ``most`` evaluations a slice and
+    estimates its own error: a slice where that stays above the limit, as for a density with folds finer
+    than the quadrature can follow, is not judged.
 
     >>> from diffeo.bijections import Scale
     >>> from diffeo.distributions import StandardNormal
@@ -44,7 +52,7 @@ def mass(flow: Flow, context: Tensor | None = None, *, limit: float | None = Non
     found: list[float] = []
     unresolved: list[Cubature] = []
     for row in slices:
-        cubature = cells(exact, row, tolerance=bound / 5, seed=seed)
+        cubature = cells(exact, row, tolerance=bound / 5, most=most, seed=seed)
         if cubature.doubt > bound:
             unresolved.append(cubature)
         else:
@@ -72,7 +80,7 @@ def mass(flow: Flow, context: Tensor | None = None, *, limit: float | None = Non
 
 
 @torch.no_grad()
-def cells(flow: Flow, context: Tensor | None, *, tolerance: float, seed: int) -> Cubature:
+def cells(flow: Flow, context: Tensor | None, *, tolerance: float, most: int, seed: int) -> Cubature:
     """Return the quadrature of p(· | context) of a float64 flow of one or two features."""
     generator = torch.Generator(flow.base.device).manual_seed(seed)
     draws = flow.sample((4096,), context, generator=generator).reshape(4096, -1)
@@ -80,4 +88,4 @@ def cells(flow: Flow, context: Tensor | None, *, tolerance: float, seed: int) ->
     def log_density(points: Tensor) -> Tensor:
         return flow.log_prob(points.reshape(-1, *flow.event_shape), context)
 
-    return integrate(log_density, draws, tolerance=tolerance)
+    return integrate(log_density, draws, tolerance=tolerance, most=most)

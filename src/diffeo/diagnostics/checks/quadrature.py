@@ -2,11 +2,13 @@
 
 x = m + s · sinh(t), a coordinate in which every tail is short, is cut into boxes of t. The boxes
 start as a tree that splits wherever draws of the model fall (so that no narrow peak is missed; the draws
-place nodes and contribute nothing to the sum) and are halved where the two rules disagree most.
+place nodes and contribute nothing to the sum) and are halved where the sum is most in doubt.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -63,9 +65,12 @@ def integrate(
     draws: Tensor,
     *,
     tolerance: float,
-    most: int = 2_000_000,
+    most: int = 1_500_000,
 ) -> Cubature:
     """Integrate exp(log_density) over ℝᴰ, D = 1 or 2, to an estimated error below ``tolerance``.
+
+    The doubt of a box is the difference of the two rules; where a draw in the box lies much higher than
+    every node (a ridge between the nodes), it is at least the share of draws in the box.
 
     Args:
         log_density: maps points (n, D), float64, to (n,); NaN counts as density zero.
@@ -76,58 +81,123 @@ def integrate(
     draws = draws[draws.isfinite().all(-1)].double()
     dim = draws.shape[-1]
     middle = draws.median(0).values
-    spread = torch.quantile((draws - middle).abs(), 0.5, dim=0).clamp(min=1e-300)
+    spread = (draws - middle).abs().median(0).values.clamp(min=1e-300)
+    plane = _Plane(log_density, middle, spread)
+    points = plane.t_of(draws).clamp(-_REACH, _REACH)
+    height = plane.log_density_at(points)
+    share = 1.0 / max(len(draws), 1)
 
-    def mass(box: Tensor) -> tuple[Tensor, Tensor]:
-        return _rule(log_density, box, middle, spread)
-
-    boxes = _tree(torch.asinh((draws - middle) / spread), dim)
-    value, doubt = mass(boxes)
-    nodes = 15**dim
-    spent = len(boxes) * nodes
+    boxes, owner = _tree(points)
+    value, doubt, peak = _rule(plane, boxes)
+    doubt = _overlooked(doubt, peak, height, owner, share)
+    spent = len(boxes) * 15**dim
     while float(doubt.sum()) > tolerance and spent < most:
-        # Split what together holds nearly all of the doubt.
+        # Halve the boxes that together hold most of the doubt.
         order = doubt.argsort(descending=True)
-        share = doubt[order].cumsum(0)
-        count = int((share < 0.9 * share[-1]).sum()) + 1
-        count = min(count, max(1, (most - spent) // (2 * nodes) + 1), 20_000 // dim)
+        held = doubt[order].cumsum(0)
+        count = int((held < 0.9 * held[-1]).sum()) + 1
         chosen, kept = order[:count], order[count:]
-        halves = _halved(boxes[chosen])
-        new_value, new_doubt = mass(halves)
-        spent += len(halves) * nodes
+        halves, axis, cut = _halved(boxes[chosen])
+        new_value, new_doubt, new_peak = _rule(plane, halves)
+        spent += len(halves) * 15**dim
+        # Each draw moves with its box: to its new place, or to the left or right half.
+        place = torch.empty(len(boxes), dtype=torch.long)
+        place[kept] = torch.arange(len(kept))
+        place[chosen] = len(kept) + torch.arange(count)
+        owner = place[owner]
+        half = (owner - len(kept)).clamp(min=0)
+        right = (owner >= len(kept)) & (points[torch.arange(len(points)), axis[half]] > cut[half])
+        owner = owner + torch.where(right, count, 0)
         boxes = torch.cat([boxes[kept], halves])
-        value, doubt = torch.cat([value[kept], new_value]), torch.cat([doubt[kept], new_doubt])
-    corners = middle + spread * torch.sinh(boxes)
+        value = torch.cat([value[kept], new_value])
+        peak = torch.cat([peak[kept], new_peak])
+        doubt = _overlooked(torch.cat([doubt[kept], new_doubt]), peak, height, owner, share)
+    corners = plane.x_of(boxes)
     return Cubature(corners[:, 0], corners[:, 1], value, float(doubt.sum()))
 
 
-def _tree(points: Tensor, dim: int) -> Tensor:
-    """Return boxes (k, 2, dim) of t that cover everything, with few draws in each."""
-    outer = points.new_tensor([[-_REACH] * dim, [_REACH] * dim])
-    waiting: list[tuple[Tensor, Tensor, int]] = [(outer, points.clamp(-_REACH, _REACH), 0)]
+@dataclass(frozen=True)
+class _Plane:
+    """The coordinate t, x = middle + spread · sinh(t), and the density in it."""
+
+    log_density: Callable[[Tensor], Tensor]
+    middle: Tensor
+    spread: Tensor
+
+    def x_of(self, t: Tensor) -> Tensor:
+        return self.middle + self.spread * torch.sinh(t)
+
+    def t_of(self, x: Tensor) -> Tensor:
+        return torch.asinh((x - self.middle) / self.spread)
+
+    def log_density_at(self, t: Tensor) -> Tensor:
+        """Return log p(x) │det ∂x/∂t│ at points (…, D), −∞ for NaN."""
+        dim = t.shape[-1]
+        log_cosh = t.abs() + torch.log1p(torch.exp(-2 * t.abs())) - math.log(2)
+        log_p = self.log_density(self.x_of(t).reshape(-1, dim)).reshape(t.shape[:-1])
+        return torch.nan_to_num(log_p + (self.spread.log() + log_cosh).sum(-1), nan=-torch.inf)
+
+
+def _tree(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Return boxes (k, 2, D) of t that cover everything, few points in each, and each point's box."""
+    dim = points.shape[-1]
+    low, high = points.amin(0), points.amax(0)
+    margin = 0.02 * (high - low) + 1e-6
+    edges = [_edges(float(a), float(b)) for a, b in zip(low - margin, high + margin, strict=True)]
+    grid = [torch.tensor(list(itertools.pairwise(edge)), dtype=torch.float64) for edge in edges]
+    if dim == 1:
+        outer = grid[0][:, :, None]
+    else:
+        rows, columns = len(grid[0]), len(grid[1])
+        outer = torch.stack([grid[0][:, None].expand(-1, columns, -1), grid[1].expand(rows, -1, -1)], -1)
+        outer = outer.reshape(-1, 2, dim)
+    everyone = torch.arange(len(points))
+    waiting = [(box, everyone[_inside(points, box)], 0) for box in outer]
     done: list[Tensor] = []
+    owner = torch.zeros(len(points), dtype=torch.long)
     least = max(32, len(points) // 128)
     while waiting:
-        box, inside, depth = waiting.pop()
-        if (len(inside) <= least and depth >= 2 * dim) or depth > 40:
+        box, members, depth = waiting.pop()
+        if len(members) <= least or depth > 40:
+            owner[members] = len(done)
             done.append(box)
             continue
         axis = depth % dim
-        cut = float(inside[:, axis].median()) if len(inside) > least else float(box[:, axis].mean())
-        low, high = float(box[0, axis]), float(box[1, axis])
-        if not low + 1e-9 < cut < high - 1e-9:
-            cut = 0.5 * (low + high)
+        coordinate = points[members, axis]
+        cut = float(coordinate.median())
+        if not float(box[0, axis]) + 1e-9 < cut < float(box[1, axis]) - 1e-9:
+            cut = float(box[:, axis].mean())
         left, right = box.clone(), box.clone()
         left[1, axis] = right[0, axis] = cut
-        below = inside[:, axis] <= cut
-        waiting += [(left, inside[below], depth + 1), (right, inside[~below], depth + 1)]
-    return torch.stack(done)
+        below = coordinate <= cut
+        waiting += [(left, members[below], depth + 1), (right, members[~below], depth + 1)]
+    return torch.stack(done), owner
 
 
-def _rule(
-    log_density: Callable[[Tensor], Tensor], boxes: Tensor, middle: Tensor, spread: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return Kronrod's integral over each box, and |Kronrod − Gauss|."""
+def _edges(low: float, high: float) -> list[float]:
+    """Return the ends of intervals over the whole reach: the core, and ever wider ones on both sides."""
+    step = max(high - low, 1e-3)
+    above, below = [high], [low]
+    while above[-1] < _REACH:
+        above.append(min(above[-1] + step * 2 ** (len(above) - 2), _REACH))
+    while below[-1] > -_REACH:
+        below.append(max(below[-1] - step * 2 ** (len(below) - 2), -_REACH))
+    return below[::-1] + above
+
+
+def _inside(points: Tensor, box: Tensor) -> Tensor:
+    return ((points > box[0]) & (points <= box[1])).all(-1)
+
+
+def _overlooked(doubt: Tensor, peak: Tensor, height: Tensor, owner: Tensor, share: float) -> Tensor:
+    """Return the doubts, raised to the share of draws where draws lie much higher than every node."""
+    above = height > peak[owner] + math.log(4.0)
+    missed = torch.zeros_like(doubt).index_add_(0, owner, above.double() * share)
+    return torch.maximum(doubt, missed)
+
+
+def _rule(plane: _Plane, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return Kronrod's integral over each box, |Kronrod − Gauss|, and the highest log-density at a node."""
     half = boxes.new_tensor(_NODES)
     nodes = torch.cat([-half[:-1], half.flip(0)])
     kronrod = boxes.new_tensor(_KRONROD)
@@ -143,25 +213,23 @@ def _rule(
     else:
         grid = nodes[:, None]
     values: list[Tensor] = []
+    peaks: list[Tensor] = []
     for part in boxes.split(4096 // dim**3):
         centre, radius = part.mean(1, keepdim=True), (part[:, 1:] - part[:, :1]) / 2
-        t = centre + radius * grid
-        x = middle + spread * torch.sinh(t)
-        slope = (spread.log() + t.abs() + torch.log1p(torch.exp(-2 * t.abs())) - 0.6931471805599453).sum(-1)
-        log_p = log_density(x.reshape(-1, dim)).reshape(slope.shape)
-        values.append(torch.nan_to_num((log_p + slope).exp(), nan=0.0) * radius.prod(-1))
+        log_p = plane.log_density_at(centre + radius * grid)
+        peaks.append(log_p.amax(-1))
+        values.append(log_p.exp() * radius.prod(-1))
     value = torch.cat(values)
     fine, coarse = value @ kronrod, value @ gauss
-    return fine, (fine - coarse).abs()
+    return fine, (fine - coarse).abs(), torch.cat(peaks)
 
 
-def _halved(boxes: Tensor) -> Tensor:
-    """Return each box cut in two across its longer side."""
-    size = boxes[:, 1] - boxes[:, 0]
-    axis = size.argmax(-1)
+def _halved(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the left and right halves of boxes cut across the longer side, that side and the cut."""
+    axis = (boxes[:, 1] - boxes[:, 0]).argmax(-1)
     row = torch.arange(len(boxes))
     cut = boxes.mean(1)[row, axis]
     left, right = boxes.clone(), boxes.clone()
     left[row, 1, axis] = cut
     right[row, 0, axis] = cut
-    return torch.cat([left, right])
+    return torch.cat([left, right]), axis, cut

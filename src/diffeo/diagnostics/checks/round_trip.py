@@ -20,6 +20,9 @@ ALARM = 10.0
 #: Predictions above this are beyond first order, and are not compared.
 FIRST_ORDER = 1e-2
 
+#: What figures say of rows that their precision cannot bring back.
+FLAGGED = "ill-conditioned in"
+
 #: A row with a larger error than this must have been flagged (predicted at least ``TRUST``).
 VISIBLE = 1e-3
 
@@ -71,7 +74,8 @@ def round_trip_against_prediction(
     See :mod:`diffeo.bijections.rounding`. A row fails if its error exceeds 10 × predicted where that is
     below 1e-2, or if its error exceeds 1e-3 (or it does not come back finite) although it was trusted
     (predicted below 1e-4). Neither needs a tolerance chosen for the map: a badly conditioned map is
-    flagged, a map that is not invertible is caught. ``worst`` is the largest error / predicted.
+    flagged, a map that is not invertible is caught. ``worst`` is the largest error / predicted; rows with
+    larger predictions are not counted as tested.
 
     >>> from diffeo.bijections import Scale
     >>> round_trip_against_prediction(Scale(2), torch.ones(3, 2)).failed
@@ -95,14 +99,14 @@ def round_trip_against_prediction(
         k = int(torch.where(bad, torch.nan_to_num(error, nan=torch.inf), -1.0).argmax())
         notes.append(f"a row comes back off by {float(error[k]):.2g}, predicted {float(predicted[k]):.2g}")
     if flagged:
-        notes.append(f"{flagged} of {len(error)} rows are ill-conditioned in this precision, and flagged")
+        notes.append(f"{flagged} of {len(error)} rows are {FLAGGED} {precision(value.dtype)}, and flagged")
     if lost:
         notes.append(f"{lost} of {len(error)} rows do not come back finite")
     return Figure(
         f"round trip error / predicted, {precision(value.dtype)} ({_trip(inverse)})",
         worst=float(ratio.amax()) if len(ratio) else 0.0,
         limit=ALARM,
-        tested=len(error),
+        tested=int((comparable | (predicted < TRUST)).sum()),
         failed=int(bad.sum()),
         detail="; ".join(notes),
         figure="A1",
