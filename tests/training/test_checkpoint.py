@@ -12,6 +12,8 @@ import torch
 from diffeo.bijections import Standardize
 from diffeo.errors import FileError
 from diffeo.files import container
+from diffeo.flows import Flow
+from diffeo.objectives import Batch, MaximumLikelihood
 from diffeo.testing.faults import BOUNDARIES_A_SAVE, fault_at, io_error, no_space
 from diffeo.testing.kills import figures
 from diffeo.training import Evaluation, TrainConfig, fit
@@ -44,6 +46,33 @@ def test_a_resumed_run_ends_with_the_same_bits(banana, small, same_weights, stat
     assert [(r.step, r.train_nats, r.held_out_nats) for r in result.history[1:]] == [
         (r.step, r.train_nats, r.held_out_nats) for r in expected.history[1:]
     ]
+
+
+class Counted(MaximumLikelihood):
+    """Maximum likelihood that is interrupted at one of its calls."""
+
+    calls, last = 0, -1
+
+    def loss(self, flow: Flow, batch: Batch) -> torch.Tensor:
+        object.__setattr__(self, "calls", self.calls + 1)
+        if self.calls == self.last:
+            raise KeyboardInterrupt
+        return super().loss(flow, batch)
+
+
+@pytest.mark.parametrize("call", [1, 13, 40, 77, 120])
+def test_an_interrupt_between_any_two_steps_loses_no_bit(banana, small, same_weights, state_path, call):
+    x, _ = banana(300)
+    whole, resumed = small(dropout=0.2), small(seed=9, dropout=0.2)
+    fit(whole, x, config=CONFIG, objective=Counted())
+    interrupted = Counted()
+    object.__setattr__(interrupted, "last", call)
+    cut = small(dropout=0.2)
+    result = fit(cut, x, config=CONFIG, objective=interrupted, checkpoint=state_path)
+    assert result.stopped_by == "interrupted"
+    assert call - 33 < result.steps < call
+    fit(resumed, x, config=CONFIG, objective=Counted(), checkpoint=state_path)
+    assert same_weights(resumed, whole)
 
 
 def test_early_stopping_counts_on_after_a_resume(small, state_path):

@@ -99,6 +99,15 @@ def test_no_bad_step_is_forgiven_where_none_may_be(small):
         fit(fragile("activation", small(), limit=0.0), data(), config=TrainConfig(max_bad_steps=0))
 
 
+class WithoutFused(torch.optim.AdamW):
+    """AdamW as it is on a device that has no fused kernel."""
+
+    def __init__(self, *args, fused: bool = False, **kwargs) -> None:
+        if fused:
+            raise RuntimeError("`fused=True` is not supported on this device")
+        super().__init__(*args, **kwargs)
+
+
 class Once(Flow):
     """A flow whose third call in training returns NaN: the step cannot be repeated."""
 
@@ -148,9 +157,12 @@ def test_training_goes_on_from_the_last_good_weights(small):
     assert result.best_held_out_nats <= result.history[0].held_out_nats
 
 
+@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("averaging", [0.0, 0.9])
-def test_the_gate_keeps_every_weight_of_the_bad_step(small, averaging):
+def test_the_gate_keeps_every_weight_of_the_bad_step(small, monkeypatch, averaging, fused):
     """Steps after a bad one, up to where the host looks, change no weight and no moment."""
+    if not fused:
+        monkeypatch.setattr(torch.optim, "AdamW", WithoutFused)
     from diffeo.objectives import MaximumLikelihood
     from diffeo.training.optimisation import Optimisation
     from diffeo.training.plan import plan_for
@@ -160,6 +172,7 @@ def test_the_gate_keeps_every_weight_of_the_bad_step(small, averaging):
     flow = fragile("activation", small(batch_norm=False))
     train, _ = checked_rows(flow, data(), None, None, noise=0.0, seed=0)
     running = Optimisation(flow, MaximumLikelihood(), train, plan_for(200, config), config)
+    assert running.gated == fused
     running.run(0, 4, lambda step: 1e-3)
     before = running.capture()
     flow.bijection.bijections[1].limit = 0.0
