@@ -1,0 +1,1 @@
+"""The public conformance suite: cases, hostile inputs, faults on purpose."""
