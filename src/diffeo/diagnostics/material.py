@@ -54,7 +54,7 @@ def gather(target: Any, x: Tensor | None, context: Tensor | None, seed: int) -> 
     Raises:
         ShapeError: the event shape is not known and could not be found; the message says what to pass.
     """
-    bijection = adopt(target.bijection if isinstance(target, Flow) else target)
+    bijection = adopt(target)
     generator = torch.Generator().manual_seed(seed)
     ndim = bijection.event_ndim
     features = context_features(target)
@@ -97,7 +97,7 @@ def _event_shape(target: Any, bijection: Bijection, x: Tensor | None, context: T
         if x.ndim < ndim:
             raise ShapeError(f"x has shape {tuple(x.shape)}; expected rows of {ndim}-dimensional events.")
         return x.shape[x.ndim - ndim :]
-    problem = ""
+    problem, taken = "", 0
     if ndim == 1:
         subject = own_copy(bijection, torch.float64)
         cond = None if context is None else context[:2].double()
@@ -105,11 +105,13 @@ def _event_shape(target: Any, bijection: Bijection, x: Tensor | None, context: T
             try:
                 apply(subject, torch.zeros(2, size, dtype=torch.float64), cond)
             except Exception as error:  # the module decides which sizes it takes, and how it says no
+                if isinstance(error, BrokenContract):  # it took the size, and returned something odd
+                    taken = taken or size
                 problem = problem or f" (with {size} features: {type(error).__name__}: {str(error)[:100]})"
-                if isinstance(error, BrokenContract) and "no method" in str(error):
-                    return torch.Size([2])
             else:
                 return torch.Size([size])
+    if taken:
+        return torch.Size([taken])
     raise ShapeError(
         f"x is missing, and {type(target).__name__} does not say the shape of its events{problem}; pass "
         "x= with a few rows of data, or give the module an event_shape."

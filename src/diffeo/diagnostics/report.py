@@ -159,4 +159,4 @@ class Report:
 
 def _raised(figures: list[Figure]) -> bool:
     """Whether every one of the figures stands for an exception, and none for a measurement."""
-    return all(math.isnan(figure.worst) for figure in figures)
+    return all(figure.detail.startswith("raised") for figure in figures)

@@ -96,6 +96,8 @@ def verify(
 
 
 def _is_factory(target: Any) -> bool:
+    if isinstance(target, type):
+        return True
     return callable(target) and not isinstance(target, nn.Module) and not hasattr(target, "inverse")
 
 

@@ -55,6 +55,8 @@ def gradients_finite(
     detail = ""
     if lost:
         detail = f"the gradient towards {', '.join(list(lost)[:3])} is not finite"
+        if bool(moved.isfinite().all() & log_det.isfinite().all()):
+            detail += ", though every value is: a branch that torch.where discards, or a root at 0?"
     elif unconnected:
         detail = "autograd sees no connection between the value and the input"
     count = int(sum(int((~g.isfinite()).sum()) for g in lost.values())) + int(unconnected)
@@ -100,19 +102,22 @@ def gradcheck(
     if not len(chosen):
         note = "not judged: the map is too steep on these rows for finite differences"
         return Figure(name, 0.0, 0.0, 0, 0, detail=note, figure="A4")
-    inputs = [rows[chosen].clone().requires_grad_()]
+    # Moved in units of its row's size: a step of 1e-6 on 1e10 would be lost in rounding.
+    start = rows[chosen]
+    unit = start.flatten(1).abs().amax(-1).clamp(min=1.0).reshape(-1, *[1] * subject.event_ndim)
+    inputs = [torch.zeros_like(start).requires_grad_()]
     if given is not None:
         inputs.append(given[chosen].clone().requires_grad_())
     if fixed:
         inputs.append(value.new_zeros(len(fixed), dtype=torch.float64).requires_grad_())
 
-    def raw(at: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+    def raw(along: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         cond = rest[0] if context is not None else None
         moved = {
             name: p + rest[-1][k] * _weights(p) / max(p.numel(), 1) ** 0.5
             for k, (name, p) in enumerate(fixed.items())
         }
-        return torch.func.functional_call(module, moved, (at, cond))
+        return torch.func.functional_call(module, moved, (start + unit * along, cond))
 
     # In units of its slopes, so that gradcheck's absolute tolerance means the same for every map.
     size = [float(_slope_size(output, inputs)) for output in raw(*inputs)]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from diffeo.bijections import Bijection, Chain
 from diffeo.bijections.chain import layers_of
 from diffeo.diagnostics.figure import Figure
+from diffeo.flows import Flow
 
 P = ParamSpec("P")
 
@@ -58,7 +59,9 @@ class Adopted(Bijection):
 
 
 def adopt(target: Any) -> Bijection:
-    """Return ``target`` if it is a Bijection, and otherwise dressed as one."""
+    """Return ``target`` if it is a Bijection, a flow's bijection, or any other object dressed as one."""
+    if isinstance(target, Flow):
+        return target.bijection
     return target if isinstance(target, Bijection) else Adopted(target)
 
 
