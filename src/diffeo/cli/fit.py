@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,7 +72,7 @@ def fit(
     validation: Annotated[
         float,
         typer.Option(
-            help="The share of rows held out, for early stopping and the figure reported.",
+            help="The share of rows held out, for early stopping and the figure reported (at most 50,000).",
             rich_help_panel=_TRAINING,
         ),
     ] = 0.1,
@@ -136,6 +137,10 @@ def fit(
         )
         del frame
         _say_what_is_modelled(answer, rows)
+        if sys.stderr.isatty():
+            answer.remark(
+                "(while training, nats of the standardised columns; at the end, of the data's units)"
+            )
         model, result = fit_table(
             rows, architecture=architecture, validation=validation, config=config, checkpoint=checkpoint
         )

@@ -18,6 +18,9 @@ from diffeo.training import Evaluation, FitResult, TrainConfig, fit
 if TYPE_CHECKING:
     import polars as pl
 
+#: Held-out rows beyond this cost time at every evaluation, and no longer sharpen the figure.
+_MOST_HELD_OUT = 50_000
+
 
 def table_training(**settings: Any) -> TrainConfig:
     """Return the settings a table is trained with, ``settings`` changed.
@@ -59,7 +62,7 @@ def fit_table(
         missing: "refuse" missing and infinite values, or "drop" the rows that have them.
         constant: "refuse" constant columns, or "drop" them.
         architecture: the flow; by the size of the table if not given.
-        validation: the share of rows held out, in (0, 0.5].
+        validation: the share of rows held out, in (0, 0.5]; never more than 50,000 rows.
         config: how to train, and the seed; :func:`table_training` if not given.
         checkpoint: a file that training states are kept in and resumed from.
         callback: as in :func:`diffeo.fit`.
@@ -85,7 +88,7 @@ def fit_table(
     settings = config or table_training()
     generator = torch.Generator().manual_seed(settings.seed)
     order = torch.randperm(len(rows.values), generator=generator)
-    held_out = max(2, round(validation * len(order)))
+    held_out = min(max(2, round(validation * len(order))), _MOST_HELD_OUT)
     values = torch.from_numpy(rows.values)
     model = _untrained(rows, architecture or Architecture(), len(order) - held_out, settings.seed)
     model.standardize.initialise(values[order[held_out:]])
