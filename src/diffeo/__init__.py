@@ -17,6 +17,7 @@ from diffeo._version import __version__
 
 if TYPE_CHECKING:
     from diffeo import bijections, conditioners, distributions, errors, flows, laws, tables
+    from diffeo.diagnostics import verify
     from diffeo.files import load
     from diffeo.flows import Flow
     from diffeo.registry import register
@@ -36,6 +37,7 @@ __all__ = [
     "load",
     "register",
     "tables",
+    "verify",
 ]
 
 #: Where each name lives that is not a folder of its own.
@@ -45,6 +47,7 @@ _HOMES = {
     "fit": "training",
     "load": "files",
     "register": "registry",
+    "verify": "diagnostics",
 }
 
 
