@@ -56,6 +56,10 @@ class Inverse(Bijection):
         """Return ``bijection.forward(x)``."""
         return self.bijection(x, context)
 
+    def rounding_scale(self, given: Tensor, value: Tensor, *, inverse: bool) -> Tensor:
+        """Return the inner bijection's, of its other direction."""
+        return self.bijection.rounding_scale(given, value, inverse=not inverse)
+
 
 @register("bijections.Chain")
 class Chain(Bijection):
@@ -120,6 +124,8 @@ class Chain(Bijection):
 def layers_of(bijection: Bijection) -> list[tuple[str, Bijection]]:
     """Return the layers of nested chains, noise side first, with their position as in ``"2: Coupling"``.
 
+    The inverse of a chain is taken apart too, into the inverses of its layers.
+
     >>> from diffeo.bijections import Scale
     >>> [name for name, _ in layers_of(Chain(Scale(2), Chain(Identity(), Scale(2))))]
     ['0: Scale', '1.0: Identity', '1.1: Scale']
@@ -132,6 +138,10 @@ def layers_of(bijection: Bijection) -> list[tuple[str, Bijection]]:
                 assert isinstance(child, Bijection)
                 found += walk(child, f"{path}.{k}" if path else str(k))
             return found
+        if isinstance(part, Inverse) and isinstance(part.bijection, Chain):
+            # The inverse of a chain is the chain of the inverses, last first.
+            turned = [Inverse(child) for child in part.bijection.bijections if isinstance(child, Bijection)]
+            return walk(Chain(*turned[::-1]), path)
         name = type(part).__name__
         return [(f"{path}: {name}" if path else name, part)]
 

@@ -1,12 +1,14 @@
 """How far a round trip can be trusted: the predicted error, row by row.
 
 A map h_K = f_K(… f_1(h_0)) computed in finite precision commits, in layer k, a rounding of about
-ε · m_k; undoing the first k layers multiplies it by J_{1..k}⁻¹. To first order, the round-trip error is
+ε · m_k, and its undoing one of about ε · m̃_k at h_{k−1}; undoing the first k layers multiplies them by
+J_{1..k}⁻¹ and J_{1..k−1}⁻¹. To first order, the round-trip error is
 
-    predicted = ε · Σ_k ‖J_{1..k}⁻¹ diag(m_k)‖₂.
+    predicted = ε · Σ_k ‖J_{1..k}⁻¹ diag(m_k)‖₂ + ‖J_{1..k−1}⁻¹ diag(m̃_k)‖₂.
 
 Every layer counts: the same formula with only the last Jacobian misses errors by five orders of
-magnitude, because an intermediate layer may be far worse conditioned than the whole.
+magnitude, because an intermediate layer may be far worse conditioned than the whole. A value that the
+precision cannot hold (it overflows, or goes under the smallest normal number) commits that much.
 """
 
 from __future__ import annotations
@@ -52,23 +54,30 @@ def predicted_error(
     if context is not None:
         given = context.double().expand(*batch, context.shape[-1]).reshape(-1, context.shape[-1])
     eye = torch.eye(size, dtype=torch.float64, device=value.device)
+    info = torch.finfo(value.dtype)
     undo = eye.expand(rows.shape[0], size, size)
     total = rows.new_zeros(rows.shape[0])
     for layer in reversed(layers) if inverse else layers:
         there, back = (layer.inverse, layer.forward) if inverse else (layer.forward, layer.inverse)
         after, _ = there(rows, given)
-        undo = undo @ _jacobian(back, after, given)
-        scale = layer.rounding_scale(rows, after, inverse=inverse).reshape(-1, 1, size)
-        terms = undo * scale
-        finite = terms.isfinite().flatten(1).all(-1)
-        norm = torch.linalg.matrix_norm(torch.where(finite[:, None, None], terms, 0.0), 2)
-        total = total + torch.where(finite, norm, torch.inf)
-        rows = after
-    return (torch.finfo(value.dtype).eps * total).reshape(batch)
+        jacobian, again = _jacobian(back, after, given)
+        undone = undo @ jacobian
+        held = after.flatten(1).abs().amax(-1) <= info.max  # False for NaN
+        held &= again.isfinite().flatten(1).all(-1)
+        for matrix, scale in (
+            (undone, layer.rounding_scale(rows, after, inverse=inverse)),
+            (undo, layer.rounding_scale(after, rows, inverse=not inverse)),
+        ):
+            terms = matrix * scale.clamp(min=info.tiny / info.eps).reshape(-1, 1, size)
+            finite = held & terms.isfinite().flatten(1).all(-1)
+            norm = torch.linalg.matrix_norm(torch.where(finite[:, None, None], terms, 0.0), 2)
+            total = total + torch.where(finite, norm, torch.inf)
+        undo, rows = undone, after
+    return (info.eps * total).reshape(batch)
 
 
-def _jacobian(method: Any, at: Tensor, context: Tensor | None) -> Tensor:
-    """Return ∂method(y, context)/∂y at y = ``at`` for each row, as (rows, D, D), by D backward passes."""
+def _jacobian(method: Any, at: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return ∂method(y, context)/∂y at y = ``at`` for each row, (rows, D, D), and method's value."""
     # Reverse mode: loading torch's forward mode compiles, and warns, on first use.
     with torch.enable_grad():
         leaf = at.detach().clone().requires_grad_()
@@ -79,4 +88,4 @@ def _jacobian(method: Any, at: Tensor, context: Tensor | None) -> Tensor:
             if column.requires_grad:
                 (slope,) = torch.autograd.grad(column, leaf, retain_graph=True, allow_unused=True)
             rows.append(torch.zeros_like(value) if slope is None else slope.reshape(value.shape))
-    return torch.stack(rows, -2).detach()
+    return torch.stack(rows, -2).detach(), value.detach()

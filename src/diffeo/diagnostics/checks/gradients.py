@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -155,7 +156,10 @@ def _disagreement(
     message = ""
     for step in STEPS:
         try:
-            test(function, inputs, eps=step, **options)
+            with warnings.catch_warnings():
+                # torch's forward mode, on its first use, warns of torch's own scripting.
+                warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+                test(function, inputs, eps=step, **options)
         except GradcheckError as error:
             message = message or " ".join(str(error).split())[:200]
         else:

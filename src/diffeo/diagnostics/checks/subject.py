@@ -13,7 +13,7 @@ from typing import Any, ParamSpec
 import torch
 from torch import Tensor, nn
 
-from diffeo.bijections import Bijection, Chain
+from diffeo.bijections import Bijection, Inverse
 from diffeo.bijections.chain import layers_of
 from diffeo.diagnostics.figure import Figure
 from diffeo.flows import Flow
@@ -162,10 +162,15 @@ def _layer_raising(trace: TracebackType | None) -> str:
     while trace is not None:
         frames.append(trace.tb_frame.f_locals.get("self"))
         trace = trace.tb_next
-    chain = next((owner for owner in frames if isinstance(owner, Chain)), None)
+    bijections = (owner for owner in frames if isinstance(owner, Bijection))
+    chain = next((owner for owner in bijections if len(layers_of(owner)) > 1), None)
     if chain is None:
         return ""
-    names = {id(layer): name for name, layer in layers_of(chain)}
+    names: dict[int, str] = {}
+    for name, layer in layers_of(chain):
+        names[id(layer)] = name
+        if isinstance(layer, Inverse):  # made by layers_of; what raised is the layer in it
+            names[id(layer.bijection)] = name
     return next((names[id(owner)] for owner in reversed(frames) if id(owner) in names), "")
 
 
