@@ -223,6 +223,13 @@ def test_x_and_context_are_used():
     assert verify(flow, x, torch.zeros(3, 1)).ok
 
 
+@pytest.mark.parametrize(("features", "said"), [(300, "right and cheap"), (1100, "not compared and cheap")])
+def test_large_events_are_compared_on_one_row_or_not_at_all(features, said):
+    report = verify(randomised(Affine(features)))
+    assert report.ok, report
+    assert f"determinant: {said}" in report.words
+
+
 def test_growth_tells_linear_from_dense():
     report = verify(lambda d: RealNVP(d, hidden=(16,), couplings=2), dims=(2, 4, 8, 16, 32))
     growth = report.requirements["cheap"][-1]

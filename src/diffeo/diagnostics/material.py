@@ -61,7 +61,7 @@ def gather(target: Any, x: Tensor | None, context: Tensor | None, seed: int) -> 
     if context is None and features:
         context = torch.randn(64, features, generator=generator, dtype=torch.float64)
     event = _event_shape(target, bijection, x, context)
-    count = max(4, min(64, 4096 // max(event.numel(), 1)))
+    count = max(4, min(64, 1024 // max(event.numel(), 1)))
     given = None
     if x is not None:
         given, context = _rows(x.detach().double(), context, ndim, count)

@@ -13,14 +13,17 @@ from torch import Tensor, nn
 from diffeo.bijections import Bijection
 from diffeo.bijections.chain import layers_of
 from diffeo.diagnostics import checks
-from diffeo.diagnostics.checks.subject import apply, own_copy
+from diffeo.diagnostics.checks.subject import apply, direction, own_copy
 from diffeo.diagnostics.figure import Figure
 from diffeo.diagnostics.material import Material, gather
 from diffeo.diagnostics.report import Report
 from diffeo.flows import Flow
 
-#: Beyond this many elements, D backward passes through every layer take too long to be asked for.
+#: Beyond this many elements, D backward passes for every row, layer and figure take too long …
 _LARGE = 256
+
+#: … and beyond this many, they do for one row of each direction.
+_LARGEST = 1024
 
 #: Evaluations of the density that a quadrature may take.
 _EVALUATIONS = 400_000
@@ -124,6 +127,8 @@ def _figures(target: Any, material: Material, seed: int) -> dict[str, list[Figur
                 found["determinant"].append(judge(checks.log_det_matches_autograd, rows=32))
             else:
                 found["invertible"].append(judge(checks.round_trip))
+                if dtype == torch.float64:
+                    found["determinant"].append(_large_determinant(material, inverse))
             found["determinant"].append(judge(checks.log_dets_cancel))
             found["differentiable"].append(judge(checks.gradients_finite))
             if dtype == torch.float64 and small:
@@ -175,6 +180,15 @@ def _round_trip(
         return plain
     reason = f"no prediction: {figure.detail}"
     return dataclasses.replace(plain, detail=f"{plain.detail}; {reason}" if plain.detail else reason)
+
+
+def _large_determinant(material: Material, inverse: bool) -> Figure:
+    """Compare one row with autograd's Jacobian, or say why not."""
+    if material.size <= _LARGEST:
+        value, context = material.side(inverse, torch.float64, 1)
+        return checks.log_det_matches_autograd(material.bijection, value, context, inverse=inverse)
+    reason = f"not compared: {material.size} backward passes through every layer; pass a smaller event"
+    return Figure(f"log-determinant − autograd's ({direction(inverse)})", 0.0, 0.0, 0, 0, detail=reason)
 
 
 def _timed_cost(material: Material) -> Figure:

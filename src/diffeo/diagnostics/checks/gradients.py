@@ -86,7 +86,7 @@ def gradcheck(
 
     ``torch.autograd.gradcheck`` (and, with ``second``, ``gradgradcheck``); a parameter tensor is moved
     along one fixed direction, so that large networks stay affordable. It is tried with several steps: a
-    wrong derivative disagrees at every step, a kink of a ReLU at some. Checked are up to four rows that are
+    wrong derivative disagrees at every step, a kink of a ReLU at some. Checked are one to four rows that are
     not too steep for finite differences; without one, nothing is judged. ``every_mode`` also checks
     batched and forward-mode derivatives.
 
@@ -99,7 +99,8 @@ def gradcheck(
     fixed = {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
     name = f"gradcheck, float64 ({direction(inverse)})"
     rows, given = flat_rows(subject, value.detach().double(), context)
-    chosen = gentle(subject, rows, given, inverse=inverse, steepness=1e4).nonzero().flatten()[:4]
+    chosen = gentle(subject, rows, given, inverse=inverse, steepness=1e4).nonzero().flatten()
+    chosen = chosen[: max(1, min(4, 32 // rows[0].numel()))]
     if not len(chosen):
         note = "not judged: the map is too steep on these rows for finite differences"
         return Figure(name, 0.0, 0.0, 0, 0, detail=note, figure="A4")
