@@ -86,8 +86,8 @@ def gradcheck(
 
     ``torch.autograd.gradcheck`` (and, with ``second``, ``gradgradcheck``); a parameter tensor is moved
     along one fixed direction, so that large networks stay affordable. It is tried with several steps: a
-    wrong derivative disagrees at every step, a kink of a ReLU at some. Checked are one to four rows that are
-    not too steep for finite differences; without one, nothing is judged. ``every_mode`` also checks
+    wrong derivative disagrees at every step, a kink of a ReLU at some. One to four rows are checked that
+    are not too steep for finite differences; without one, nothing is judged. ``every_mode`` also checks
     batched and forward-mode derivatives.
 
     >>> from diffeo.bijections import Scale
