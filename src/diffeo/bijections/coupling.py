@@ -14,6 +14,7 @@ from diffeo.conditioners import Conditioner
 from diffeo.errors import ConfigError
 from diffeo.kernels.safe import conditioner_input
 from diffeo.kernels.shapes import check_event, join_batch, safe_context
+from diffeo.kernels.tiles import in_tiles
 from diffeo.laws import Law
 from diffeo.registry import register
 
@@ -83,13 +84,19 @@ class Coupling(Bijection):
         value, context = join_batch(value, context, self.event_ndim)
         context, mark = safe_context(context)
         passed, moved = self._divide(value)
-        theta = self.conditioner(conditioner_input(passed), context)
+        theta = self._steer(conditioner_input(passed), context)
         # Laws compute in the data's precision, also where a conditioner ran in a lower one.
         moved, log_slope = law(moved, theta.to(value.dtype))
         log_det = log_slope.sum(-1)
         if mark is not None:
             moved, log_det = moved + mark.unsqueeze(-1), log_det + mark
         return self._unite(passed, moved), log_det
+
+    def _steer(self, passed: Tensor, context: Tensor | None) -> Tensor:
+        # In training a conditioner may read its batch (dropout, a norm): padding is for evaluation.
+        if self.conditioner.training:
+            return self.conditioner(passed, context)
+        return in_tiles(self.conditioner, passed, context)
 
     def _divide(self, value: Tensor) -> tuple[Tensor, Tensor]:
         flat = value.flatten(-self.event_ndim) if self.event_ndim > 1 else value

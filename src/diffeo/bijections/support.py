@@ -1,5 +1,7 @@
 """Maps onto bounded sets: (shift, ∞) and (low, high).
 
+Where rounding would put a sample onto the edge of the set, the nearest number inside is taken: a sample
+never has density zero.
 A value outside the set has density zero. It is sent to ±∞, where every base has log-density −∞; the
 log-determinant of such an element is 0, so that nothing cancels it.
 """
@@ -16,6 +18,13 @@ from diffeo.bijections.bijection import Bijection
 from diffeo.errors import ConfigError
 from diffeo.kernels.safe import split_safe, sum_event
 from diffeo.registry import register
+
+
+def _kept(value: Tensor, low: float, high: float) -> Tensor:
+    """Return ``value`` within [low, high], with the gradient that it had (a NaN stays)."""
+    fixed = value.detach()
+    kept = fixed.clamp(low, high)
+    return torch.where(kept == fixed, value, kept + (value - fixed))
 
 
 @register("bijections.Log")
@@ -38,6 +47,8 @@ class Log(Bijection):
         """Return exp(z) + shift and Σ z."""
         ok, inner = split_safe(z, math.log(torch.finfo(z.dtype).max) - 1)
         value = torch.where(ok, inner.exp(), z.detach().exp()) + self.shift
+        info = torch.finfo(z.dtype)
+        value = _kept(value, self.shift + max(info.tiny, info.eps * abs(self.shift)), torch.inf)
         return value, sum_event(z, self.event_ndim)
 
     def inverse(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -97,11 +108,22 @@ class Logit(Bijection):
     def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the point of the box and Σ log of the slope."""
         ok, inner = split_safe(z)
-        fraction = torch.where(ok, inner.sigmoid(), z.detach().sigmoid())
+        # 1 − σ(−z) where z > 0: its derivative, unlike σ's own, does not round to 0 there.
+        small = (-inner.abs()).sigmoid()
+        fraction = torch.where(inner > 0, 1 - small, small)
+        fraction = torch.where(ok, fraction, z.detach().sigmoid())
         size = inner.abs()
         inside = math.log(self._width) - size - 2 * torch.log1p(torch.exp(-size))
         log_slope = torch.where(ok, inside, -z.detach().abs())
+        fraction = _kept(fraction, *self._ends(z.dtype))
         return self.low + self._width * (fraction - self.alpha), sum_event(log_slope, self.event_ndim)
+
+    def _ends(self, dtype: torch.dtype) -> tuple[float, float]:
+        """Return the smallest and the largest fraction whose point is inside the box after rounding."""
+        info = torch.finfo(dtype)
+        spacing = 2 * info.eps * (self.alpha + max(abs(self.low), abs(self.high)) / self._width)
+        exact = self.low == 0 and self.alpha == 0  # numbers near the lower end are as fine as can be
+        return max(info.tiny, 0.0 if exact else spacing), 1 - max(info.eps, spacing)
 
     def inverse(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the logit and −Σ log of the slope."""

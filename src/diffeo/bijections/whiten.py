@@ -10,6 +10,7 @@ from torch import Tensor
 from diffeo.bijections.bijection import Bijection
 from diffeo.bijections.statistics import finite_rows
 from diffeo.errors import ConfigError, at_least, one_of
+from diffeo.kernels.tiles import even_linear, in_tiles
 from diffeo.registry import register
 
 
@@ -74,24 +75,31 @@ class Whiten(Bijection):
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return A z + mean and log │det A│."""
-        value = (z * self.get_buffer("scale")) @ self.get_buffer("factor").T
-        return value + self.get_buffer("mean"), self._log_det().expand(z.shape[:-1])
+        return in_tiles(self._coloured, z), self._log_det().expand(z.shape[:-1])
 
     def inverse(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return A⁻¹(x − mean) and −log │det A│."""
+        return in_tiles(self._whitened, x), (-self._log_det()).expand(x.shape[:-1])
+
+    def _coloured(self, z: Tensor, context: None = None) -> Tensor:
+        return even_linear(z * self.get_buffer("scale"), self.get_buffer("factor"), self.get_buffer("mean"))
+
+    def _whitened(self, x: Tensor, context: None = None) -> Tensor:
         centred, factor = x - self.get_buffer("mean"), self.get_buffer("factor")
         if self.method == "pca":
             deviation = self._deviation()
-            value = centred @ factor
+            value = even_linear(centred, factor.T)
             if deviation is not None:
                 # (I + E)⁻¹ = I − E + E² − E³, applied to rows; the next term is below any rounding.
                 for _ in range(3):
-                    value = centred @ factor - value @ deviation
+                    value = even_linear(centred, factor.T) - even_linear(value, deviation)
         else:
-            flat = centred.reshape(-1, self.features).T
-            solved = torch.linalg.solve_triangular(factor, flat, upper=False, unitriangular=True)
-            value = solved.T.reshape(centred.shape)
-        return value / self.get_buffer("scale"), (-self._log_det()).expand(x.shape[:-1])
+            odd = self.features % 2  # an even size, as in even_linear
+            factor = torch.nn.functional.pad(factor, (0, odd, 0, odd))
+            rows = torch.nn.functional.pad(centred, (0, odd)).T
+            solved = torch.linalg.solve_triangular(factor, rows, upper=False, unitriangular=True)
+            value = solved.T[:, : self.features]
+        return value / self.get_buffer("scale")
 
     def _deviation(self) -> Tensor | None:
         """Return E = QᵀQ − I, by which the stored eigenvectors Q miss orthogonality; None in float32.

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from diffeo.conditioners.conditioner import (
     Conditioner,
+    Linear,
     activation_of,
     hidden_sizes,
     with_context,
@@ -55,7 +56,7 @@ class MLP(Conditioner):
             return
         layers: list[nn.Module] = []
         for size in hidden_sizes(hidden):
-            layers += [nn.Linear(width, size), activation_of(activation)]
+            layers += [Linear(width, size), activation_of(activation)]
             if dropout:
                 layers.append(nn.Dropout(dropout))
             width = size

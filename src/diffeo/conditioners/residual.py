@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from diffeo.conditioners.conditioner import Conditioner, activation_of, with_context, zero_linear
+from diffeo.conditioners.conditioner import Conditioner, Linear, activation_of, with_context, zero_linear
 from diffeo.errors import at_least
 from diffeo.registry import register
 
@@ -17,10 +17,10 @@ class _Block(nn.Module):
         super().__init__()
         self.inner = nn.Sequential(
             activation_of(activation),
-            nn.Linear(width, width),
+            Linear(width, width),
             activation_of(activation),
             nn.Dropout(dropout),
-            nn.Linear(width, width),
+            Linear(width, width),
         )
 
     def forward(self, h: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class ResidualMLP(Conditioner):
             self.free = nn.Parameter(torch.zeros(out_features * n_params))
             return
         self.layers = nn.Sequential(
-            nn.Linear(in_features + context, width),
+            Linear(in_features + context, width),
             *(_Block(width, activation, dropout) for _ in range(blocks)),
             activation_of(activation),
             zero_linear(width, out_features * n_params),

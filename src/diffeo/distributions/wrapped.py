@@ -13,6 +13,7 @@ from torch.distributions import Distribution, constraints, transforms
 
 from diffeo.distributions.base import Base
 from diffeo.errors import ConfigError
+from diffeo.kernels.safe import safe_limit
 from diffeo.registry import register
 
 
@@ -79,17 +80,17 @@ class Wrapped(Base):
         value = z.squeeze(-1) if self._scalar else z
         fixed, event_ndim = value.detach(), len(distribution.event_shape)
         broken, finite = fixed.isnan(), fixed.isfinite()
+        near = fixed.abs() <= safe_limit(fixed.dtype)
         if event_ndim:
-            broken, finite = (
-                broken.flatten(-event_ndim).any(-1),
-                finite.flatten(-event_ndim).all(-1),
-            )
+            broken = broken.flatten(-event_ndim).any(-1)
+            finite, near = (ok.flatten(-event_ndim).all(-1) for ok in (finite, near))
         support: Any = distribution.support or constraints.real
         inside = support.check(fixed) & finite
-        # The formula sees only points of the support: others are exchanged for one that is.
-        chosen = torch.where(
-            inside.reshape(inside.shape + (1,) * event_ndim), value, self.get_buffer("_spare")
-        )
+        # The formula sees only points of the support: others are exchanged for one that is. Far out, where
+        # its derivative may overflow, a point goes through without one.
+        wide = inside.shape + (1,) * event_ndim
+        chosen = torch.where(near.reshape(wide), value, fixed)
+        chosen = torch.where(inside.reshape(wide), chosen, self.get_buffer("_spare"))
         density = distribution.log_prob(chosen)
         outside = torch.full_like(density, -torch.inf).masked_fill(broken, torch.nan)
         return torch.where(inside, density, outside)

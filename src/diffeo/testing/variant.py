@@ -1,0 +1,154 @@
+"""A case with everything chosen: its size, context, precision, gain and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffeo.bijections import Bijection
+from diffeo.flows import Flow
+from diffeo.testing.cases import CONTEXT_FEATURES, Case
+from diffeo.testing.stressed import stress, trained
+
+#: Rows that a variant's data hold.
+ROWS = 12
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One flow under test, with data on both of its sides.
+
+    Attributes:
+        case: where it comes from.
+        features: its number of features, or its event shape.
+        context: "none", "shared" (one row for all) or "per row".
+        dtype: the precision.
+        gain: what weight matrices are multiplied by (see :func:`diffeo.testing.stress`).
+        seed: of weights and data.
+        training: whether it was trained for a few steps, in place of the gain.
+
+    >>> from diffeo.testing import CASES
+    >>> variant = Variant(CASES["flows.RealNVP"], 3, "per row")
+    >>> variant.flow.log_prob(variant.x, variant.given).shape
+    torch.Size([12])
+    """
+
+    case: Case
+    features: Any
+    context: str = "none"
+    dtype: torch.dtype = torch.float64
+    gain: float = 1.0
+    seed: int = 0
+    training: bool = False
+
+    @property
+    def name(self) -> str:
+        """Return what tells this variant from others of its case."""
+        made = "trained" if self.training else f"gain {self.gain:g}"
+        size = "×".join(str(n) for n in self.shape)
+        return f"D = {size}, context {self.context}, {str(self.dtype)[6:]}, {made}, seed {self.seed}"
+
+    @property
+    def shape(self) -> torch.Size:
+        """Return the event shape."""
+        return torch.Size([self.features] if isinstance(self.features, int) else self.features)
+
+    @property
+    def size(self) -> int:
+        """Return the elements of an event."""
+        return self.shape.numel()
+
+    @cached_property
+    def given(self) -> Tensor | None:
+        """Return the context that goes with the data, or None."""
+        if self.context == "none":
+            return None
+        rows = torch.randn(ROWS, CONTEXT_FEATURES, generator=self._generator(1), dtype=torch.float64)
+        return (rows[0] if self.context == "shared" else rows).to(self.dtype)
+
+    @cached_property
+    def x(self) -> Tensor:
+        """Return rows of data in the case's domain, (rows, *event)."""
+        return domain_rows(self.case.domain, self.shape, ROWS, self._generator(2)).to(self.dtype)
+
+    @cached_property
+    def z(self) -> Tensor:
+        """Return draws of the base, (rows, *event)."""
+        return self.flow.base.sample((ROWS,), generator=self._generator(3)).detach()
+
+    @cached_property
+    def flow(self) -> Flow:
+        """Return the flow with stressed or trained parameters, in evaluation mode."""
+        features = CONTEXT_FEATURES if self.context != "none" else 0
+        flow = self.case.flow(self.features, features, torch.float64, self.seed)
+        # More rows than columns: what is read off them has full rank.
+        rows = 8 + 2 * self.size
+        x = domain_rows(self.case.domain, self.shape, rows, self._generator(4))
+        given = None
+        if features:
+            given = torch.randn(rows, features, generator=self._generator(5), dtype=torch.float64)
+        made = (
+            trained(flow, x, given)
+            if self.training
+            else stress(flow, self.gain, self.seed, x=x, context=given)
+        )
+        return made.to(self.dtype)
+
+    @property
+    def bijection(self) -> Bijection:
+        """Return the flow's bijection."""
+        return self.flow.bijection
+
+    def side(self, inverse: bool, rows: int | None = None) -> tuple[Tensor, Tensor | None]:
+        """Return what a direction starts from: data or noise, and the context."""
+        value = (self.x if inverse else self.z)[:rows]
+        per_row = self.given is not None and self.given.ndim > 1
+        return value, self.given[:rows] if per_row and self.given is not None else self.given
+
+    def _generator(self, stream: int) -> torch.Generator:
+        return torch.Generator().manual_seed(1000 * self.seed + stream)
+
+
+def domain_rows(domain: str, shape: torch.Size, rows: int, generator: torch.Generator) -> Tensor:
+    """Return correlated rows in a domain, float64; "raw" has columns whose units differ by 10⁴.
+
+    >>> x = domain_rows("box", torch.Size([2]), 5, torch.Generator().manual_seed(0))
+    >>> bool(((x > 0) & (x < 1)).all())
+    True
+    """
+    noise = torch.randn((rows, shape.numel()), generator=generator, dtype=torch.float64)
+    x = noise + 0.5 * noise.roll(1, -1) + 0.3
+    if domain == "raw":
+        k = torch.arange(shape.numel())
+        x = (x + 2.0 * (k % 3)) * 10.0 ** (k % 5 - 2)
+    elif domain == "positive":
+        x = x.exp()
+    elif domain == "box":
+        x = x.sigmoid()
+    return x.reshape(rows, *shape)
+
+
+def variants(
+    cases: Iterable[Case],
+    *,
+    dtypes: Iterable[torch.dtype] = (torch.float64,),
+    gains: Iterable[float] = (1.0,),
+    seeds: Iterable[int] = (0,),
+    largest: int = 100,
+    training: bool = False,
+) -> Iterator[Variant]:
+    """Yield the variants of cases: every size of at most ``largest`` elements, every context."""
+    for case in cases:
+        for features in case.sizes:
+            for context in case.contexts:
+                for dtype in dtypes:
+                    for gain in gains:
+                        for seed in seeds:
+                            found = Variant(case, features, context, dtype, gain, seed, training)
+                            if found.size <= largest:
+                                yield found
