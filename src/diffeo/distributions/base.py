@@ -27,8 +27,8 @@ class Base(Part, nn.Module):
     def __init__(self, features: int | Sequence[int]) -> None:
         super().__init__()
         self.event_shape = event_shape_of(features)
-        # Carries the module's dtype and device for bases that have no other tensor.
-        self.register_buffer("_anchor", torch.zeros(()), persistent=False)
+        # Carries the module's dtype and device for bases that have no other tensor, into a file too.
+        self.register_buffer("_anchor", torch.zeros(()))
 
     @property
     def event_ndim(self) -> int:

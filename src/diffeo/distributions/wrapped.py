@@ -58,14 +58,16 @@ class Wrapped(Base):
                 f"distribution={type(built).__name__} is discrete; a flow needs a continuous base."
             )
         shape = built.batch_shape + built.event_shape
+        if not is_object and shape.numel() > 1000 + 16 * _numbers(tree):
+            raise ConfigError(
+                f"distribution={type(built).__name__} has events of shape {tuple(shape)}, far larger than "
+                "its parameters; expected parameters of about the event's shape."
+            )
         super().__init__(shape or (1,))
         self._scalar = not shape
         self._custom: Any = distribution if tree is None else None
         self._tree = {} if tree is None else _hold(self, tree)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            spare = built.sample()
-        self.register_buffer("_spare", spare, persistent=False)
+        self.register_buffer("_spare", _point_of(built), persistent=False)
 
     @property
     def distribution(self) -> Distribution:
@@ -162,6 +164,24 @@ def build(tree: Any, tensor_of: Any) -> Any:
     return cls(**arguments)
 
 
+def _point_of(distribution: Any) -> Tensor:
+    """Return an ordinary point of the support, batch shape included: the image of 0."""
+    support = distribution.support
+    if isinstance(distribution, td.MixtureSameFamily):
+        support = distribution.component_distribution.support
+    shape = distribution.batch_shape + distribution.event_shape
+    parameters = [value for value in vars(distribution).values() if isinstance(value, Tensor)]
+    try:
+        map_onto = td.transform_to(support)
+    except NotImplementedError:  # a class of the user's own, with a support of its own
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return distribution.sample()
+    like = parameters[0] if parameters else torch.zeros(())
+    zero = torch.zeros(map_onto.inverse_shape(shape), dtype=like.dtype, device=like.device)
+    return map_onto(zero)
+
+
 def _torch_class(name: str) -> Any:
     if name not in td.__all__ and name not in transforms.__all__:
         return None
@@ -200,8 +220,16 @@ def _one_parametrisation(arguments: dict[str, Any]) -> dict[str, Any]:
     return arguments
 
 
+def _numbers(tree: Any) -> int:
+    """Return how many numbers the tensors of a description hold."""
+    if isinstance(tree, dict):
+        return sum(_numbers(item) for item in tree.values())
+    return sum(_numbers(item) for item in tree) if isinstance(tree, list) else 1
+
+
 def _from_list(tree: dict[str, Any]) -> Tensor:
-    return torch.tensor(tree["tensor"], dtype=getattr(torch, tree["dtype"]))
+    # On the CPU also while a file is looked at on the meta device: torch's constructors read values.
+    return torch.tensor(tree["tensor"], dtype=getattr(torch, tree["dtype"]), device="cpu")
 
 
 def _hold(module: nn.Module, tree: Any) -> Any:
@@ -214,4 +242,5 @@ def _hold(module: nn.Module, tree: Any) -> Any:
         name = f"parameter_{sum(key.startswith('parameter_') for key, _ in module.named_buffers())}"
         module.register_buffer(name, _from_list(tree))
         return {"buffer": name}
-    return {**tree, "args": {name: _hold(module, value) for name, value in tree["args"].items()}}
+    # In sorted order: buffers are numbered as they come, and a file sorts its keys.
+    return {**tree, "args": {name: _hold(module, value) for name, value in sorted(tree["args"].items())}}

@@ -240,6 +240,10 @@ def _nested_base(features: int) -> td.Distribution:
     return td.TransformedDistribution(inner, [shift])
 
 
+def _beta(features: int) -> td.Distribution:
+    return td.Beta(_spread(features) + 1.0, _spread(features) + 3.0)
+
+
 def _uniform(features: Any, context: int) -> Base:
     return Uniform(features, low=-1.0, high=3.0)
 
@@ -304,6 +308,7 @@ def _bases() -> Sequence[Case]:
         case("Wrapped, full normal", _wrapped(_full_normal)),
         case("Wrapped, mixture", _wrapped(_mixture)),
         case("Wrapped, log-normal", _wrapped(_log_normal)),
+        case("Wrapped, beta", _wrapped(_beta), domain="box"),
         case("Wrapped, nested", _wrapped(_nested_base)),
     ]
 
