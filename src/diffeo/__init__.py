@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from diffeo.files import load
     from diffeo.flows import Flow
     from diffeo.registry import register
-    from diffeo.training import TrainConfig, fit
+    from diffeo.training import FitResult, TrainConfig, fit
 
 __all__ = [
+    "FitResult",
     "Flow",
     "TrainConfig",
     "__version__",
@@ -42,6 +43,7 @@ __all__ = [
 
 #: Where each name lives that is not a folder of its own.
 _HOMES = {
+    "FitResult": "training",
     "Flow": "flows",
     "TrainConfig": "training",
     "fit": "training",

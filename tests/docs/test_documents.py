@@ -1,0 +1,41 @@
+"""What README and ARCHITECTURE show is run as it stands."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BLOCKS = [
+    pytest.param(block, id=f"{path.name}-{k}")
+    for path in (ROOT / "README.md", ROOT / "ARCHITECTURE.md")
+    for k, block in enumerate(re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL))
+]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_the_code_shown_runs(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "<document>", "exec"), {"__name__": "__document__"})
+
+
+def test_both_documents_show_code():
+    assert {p.id.split("-")[0] for p in BLOCKS} == {"README.md", "ARCHITECTURE.md"}
+
+
+def test_links_lead_to_files_that_exist():
+    for path in ROOT.glob("*.md"):
+        for target in re.findall(r"\]\((?!https?://|#|mailto:)([^)#]+)", path.read_text()):
+            assert (ROOT / target).exists(), f"{path.name} links to {target}, which does not exist"
+
+
+def test_importing_diffeo_leaves_heavy_packages_alone():
+    heavy = ("polars", "sklearn", "scipy", "matplotlib", "rich", "typer", "hypothesis", "pandas")
+    code = (
+        "import torch, sys; before = set(sys.modules); import diffeo; "
+        f"print([m for m in {heavy!r} if m in sys.modules and m not in before])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
