@@ -79,3 +79,11 @@ def test_they_are_torchs_transforms(ours, theirs):
     torch.testing.assert_close(x, theirs(z))
     torch.testing.assert_close(log_det, theirs.log_abs_det_jacobian(z, theirs(z)).sum(-1))
     torch.testing.assert_close(ours.inverse(x)[0], theirs.inv(x))
+
+
+def test_the_slope_in_the_middle_is_a_quarter():
+    z = torch.zeros(1, 1, dtype=torch.float64, requires_grad=True)
+    x, log_det = Logit()(z)
+    (slope,) = torch.autograd.grad(x.sum(), z)
+    assert slope.item() == 0.25
+    assert log_det.exp().item() == pytest.approx(0.25)

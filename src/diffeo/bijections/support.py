@@ -108,11 +108,14 @@ class Logit(Bijection):
     def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the point of the box and Σ log of the slope."""
         ok, inner = split_safe(z)
-        # 1 − σ(−z) where z > 0: its derivative, unlike σ's own, does not round to 0 there.
-        small = (-inner.abs()).sigmoid()
+        # │z│ whose derivative at 0 is −1, not the 0 of abs: the slope of σ at 0 is ¼.
+        size = torch.where(inner > 0, inner, -inner)
+        # 1 − σ(−z) where z > 0: its derivative, unlike σ's own, does not round to 0 there. torch's sigmoid
+        # has another rounding at the end of a batch than within it; exp and a division have not.
+        small = torch.exp(-size)
+        small = small / (1 + small)
         fraction = torch.where(inner > 0, 1 - small, small)
         fraction = torch.where(ok, fraction, z.detach().sigmoid())
-        size = inner.abs()
         inside = math.log(self._width) - size - 2 * torch.log1p(torch.exp(-size))
         log_slope = torch.where(ok, inside, -z.detach().abs())
         fraction = _kept(fraction, *self._ends(z.dtype))

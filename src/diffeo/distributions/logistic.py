@@ -25,7 +25,7 @@ class StandardLogistic(Base):
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Return Σᵢ −|zᵢ| − 2 log(1 + exp(−|zᵢ|))."""
         ok, inner = split_safe(z)
-        size = inner.abs()
+        size = torch.where(inner > 0, inner, -inner)  # │z│, smooth at 0 once the terms are added
         inside = -size - 2 * torch.log1p(torch.exp(-size))
         return sum_event(torch.where(ok, inside, -z.detach().abs()), self.event_ndim)
 
