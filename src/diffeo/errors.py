@@ -66,7 +66,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     >>> did_you_mean("zebra", ["silu", "relu"])
     ''
     """
-    near = difflib.get_close_matches(name, list(known), n=1)
+    # The time that difflib takes grows with the square of the length.
+    near = difflib.get_close_matches(name, list(known), n=1) if len(name) <= 100 else []
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
@@ -76,7 +77,7 @@ def one_of(argument: str, given: str, allowed: Iterable[str]) -> None:
     if given not in options:
         listed = ", ".join(repr(option) for option in options)
         raise ConfigError(
-            f"{argument}={given!r} is not known; expected one of {listed}."
+            f"{argument}={given!r:.100} is not known; expected one of {listed}."
             f"{did_you_mean(str(given), options)}"
         )
 

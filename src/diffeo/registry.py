@@ -200,7 +200,7 @@ def from_spec(spec: Any) -> Any:
     cls = _kinds.get(kind) if isinstance(kind, str) else None
     if cls is None:
         raise UnknownKindError(
-            f"kind={kind!r} is not registered in this process.{did_you_mean(str(kind), _kinds)} "
+            f"kind={kind!r:.100} is not registered in this process.{did_you_mean(str(kind), _kinds)} "
             "If it is a class of yours or of a plugin, import the module that registers it first."
         )
     if not isinstance(args, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from diffeo.bijections.bijection import Bijection
 from diffeo.distributions.base import event_shape_of
+from diffeo.errors import ConfigError
 from diffeo.kernels.affine import scale_shift, unscale_unshift
 from diffeo.kernels.safe import bounded, sum_event
 from diffeo.registry import register
@@ -17,8 +19,11 @@ from diffeo.registry import register
 class _Elementwise(Bijection):
     """x = z · exp(s) + t with s, t of the event shape; subclasses say what s and t are."""
 
-    def __init__(self, features: int | Sequence[int]) -> None:
+    def __init__(self, features: int | Sequence[int], bound: float) -> None:
         super().__init__()
+        if isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 < bound < math.inf:
+            raise ConfigError(f"bound={bound!r} must be a positive number.")
+        self.bound = bound
         self.event_shape = event_shape_of(features)
         self.event_ndim = len(self.event_shape)
 
@@ -54,8 +59,7 @@ class Affine(_Elementwise):
     """
 
     def __init__(self, features: int | Sequence[int], bound: float = 10.0) -> None:
-        super().__init__(features)
-        self.bound = bound
+        super().__init__(features, bound)
         self.raw_log_scale = nn.Parameter(torch.zeros(self.event_shape))
         self.shift = nn.Parameter(torch.zeros(self.event_shape))
 
@@ -77,8 +81,7 @@ class Scale(_Elementwise):
     """
 
     def __init__(self, features: int | Sequence[int], bound: float = 10.0) -> None:
-        super().__init__(features)
-        self.bound = bound
+        super().__init__(features, bound)
         self.raw_log_scale = nn.Parameter(torch.zeros(self.event_shape))
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:

@@ -30,8 +30,9 @@ class Permutation(Bijection):
             raise ConfigError(f"order={list(order)!r:.80} must be a permutation of 0 … {len(order) - 1}.")
         self.event_shape = torch.Size([len(order)])
         there = torch.tensor(list(order))
-        self.register_buffer("order", there)
-        self.register_buffer("back", torch.argsort(there))
+        # The argument says it all: a file that held them too could contradict it.
+        self.register_buffer("order", there, persistent=False)
+        self.register_buffer("back", torch.argsort(there), persistent=False)
 
     @classmethod
     def reverse(cls, features: int) -> Self:

@@ -12,9 +12,23 @@ from torch import distributions as td
 from torch.distributions import Distribution, constraints, transforms
 
 from diffeo.distributions.base import Base
-from diffeo.errors import ConfigError
+from diffeo.errors import ConfigError, one_of
 from diffeo.kernels.safe import safe_limit
 from diffeo.registry import register
+
+#: By name: a name out of a file is looked up here, and not among torch's functions and modules.
+_DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (
+        torch.float16,
+        torch.bfloat16,
+        torch.float32,
+        torch.float64,
+        torch.int32,
+        torch.int64,
+        torch.bool,
+    )
+}
 
 
 @register("distributions.Wrapped")
@@ -229,7 +243,8 @@ def _numbers(tree: Any) -> int:
 
 def _from_list(tree: dict[str, Any]) -> Tensor:
     # On the CPU also while a file is looked at on the meta device: torch's constructors read values.
-    return torch.tensor(tree["tensor"], dtype=getattr(torch, tree["dtype"]), device="cpu")
+    one_of("dtype", tree["dtype"], _DTYPES)
+    return torch.tensor(tree["tensor"], dtype=_DTYPES[tree["dtype"]], device="cpu")
 
 
 def _hold(module: nn.Module, tree: Any) -> Any:

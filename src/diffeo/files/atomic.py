@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
+import threading
 from collections.abc import Generator
 from os import PathLike
 from pathlib import Path
@@ -16,7 +19,11 @@ from diffeo.errors import FileError
 def write_atomically(path: str | PathLike[str]) -> Generator[IO[bytes]]:
     """Open a file aside for writing; on success flush it to disk and rename it to ``path``.
 
-    If the block raises, or the disk is full, ``path`` is as it was and the file aside is removed.
+    If the block raises, or the disk is full, ``path`` is as it was and the file aside is removed. A link
+    stays a link: what it points to is replaced. A file that was there keeps its permissions.
+
+    Raises:
+        FileError: the file cannot be written; what was there before is untouched.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -25,22 +32,28 @@ def write_atomically(path: str | PathLike[str]) -> Generator[IO[bytes]]:
     >>> [p.name for p in folder.iterdir()]
     ['a.bin']
     """
-    target = Path(path)
-    aside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    target = Path(os.path.realpath(path))
+    # Two threads may write one path: each has a file aside of its own.
+    aside = target.parent / f".{target.name}.{os.getpid()}-{threading.get_ident()}.part"
     try:
-        with open(aside, "wb") as file:
+        mode = _mode_of(target)
+        # What lies there is of a process that is gone, or a trap: it is not written through.
+        aside.unlink(missing_ok=True)
+        with open(aside, "xb") as file:
+            if mode is not None:
+                os.chmod(aside, mode)
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, target)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        _remove(aside)
         raise FileError(
-            f"{str(target)!r} could not be written: {error.strerror or error}. "
+            f"{str(path)!r} could not be written: {error.strerror or error}. "
             "What was there before is untouched; choose a folder that exists and has room."
         ) from error
     except BaseException:
-        aside.unlink(missing_ok=True)
+        _remove(aside)
         raise
     # The rename itself reaches the disk with its folder. Windows cannot open a folder, nor needs to.
     with contextlib.suppress(OSError, AttributeError):
@@ -49,3 +62,20 @@ def write_atomically(path: str | PathLike[str]) -> Generator[IO[bytes]]:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _mode_of(target: Path) -> int | None:
+    """Return the permissions of the file that is replaced, None if there is none."""
+    try:
+        found = os.stat(target).st_mode
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(found):  # a rename would take the place of a folder, or of /dev/null
+        raise OSError(errno.EINVAL, "it is there, and is no regular file")
+    return stat.S_IMODE(found)
+
+
+def _remove(aside: Path) -> None:
+    # Where it could not be made, as in a folder that is none, it cannot be removed.
+    with contextlib.suppress(OSError):
+        aside.unlink()

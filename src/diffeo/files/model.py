@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from diffeo._version import __version__
-from diffeo.errors import ConfigError, FileError
+from diffeo.errors import ConfigError, FileError, UnknownKindError, UserError
 from diffeo.files import container
 from diffeo.registry import from_spec, register_own, to_spec
 
@@ -30,15 +31,15 @@ def save(model: nn.Module, path: str | PathLike[str], extra: dict[str, Any] | No
     """
     try:
         plain = json.loads(json.dumps(extra or {}, allow_nan=False))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"extra must be plain JSON data: {error}.") from error
-    about = {
-        "format": FORMAT,
-        "version": __version__,
-        "model": to_spec(model),
-        "extra": plain,
-    }
-    container.write(path, model.state_dict(), about)
+    about = {"format": FORMAT, "version": __version__, "extra": plain}
+    try:
+        container.write(path, model.state_dict(), {**about, "model": to_spec(model)})
+    except RecursionError as error:
+        raise ConfigError(
+            f"this {type(model).__name__} is nested too deeply for a file; compose its parts in one Chain."
+        ) from error
 
 
 def describe_file(path: str | PathLike[str]) -> dict[str, Any]:
@@ -63,27 +64,49 @@ def load(path: str | PathLike[str], device: torch.device | str | None = None) ->
             this library.
         UnknownKindError: it names a part that is not registered in this process.
     """
-    about, shapes = container.read_header(path)
-    spec = _checked(about, path)["model"]
-    register_own()
-    _check_numbers(spec, max(2**20, os.stat(path).st_size), path)
-    with torch.device("meta"), _Budget(path, shapes):
-        skeleton = _build(spec, path)
-    wanted = {name: tuple(tensor.shape) for name, tensor in skeleton.state_dict().items()}
-    if wanted != shapes:
-        odd = sorted(set(wanted.items()) ^ set(shapes.items()))
-        raise FileError(
-            f"{str(path)!r} does not hold the tensors that its description asks for; "
-            f"the first that differs is {odd[0][0]!r}."
-        )
-    tensors = container.read_tensors(path, about)
-    with _Uninitialised():
-        model = _build(spec, path)
-    model.load_state_dict(tensors, assign=True)
+    with container.opened(path) as file:
+        about, shapes = container.header_of(file)
+        spec = _checked(about, path)["model"]
+        register_own()
+        _check_numbers(spec, max(2**20, os.stat(path).st_size), path)
+        try:
+            with torch.device("meta"), _Budget(path, shapes):
+                skeleton = _build(spec, path).state_dict()
+            if {name: tuple(tensor.shape) for name, tensor in skeleton.items()} != shapes:
+                raise _other_tensors(skeleton, shapes, path)
+            tensors = container.tensors_of(file, about)
+            for name, tensor in tensors.items():
+                _check_dtype(name, tensor, skeleton[name], path)
+            with _Uninitialised():
+                model = _build(spec, path)
+            model.load_state_dict(tensors, assign=True)
+        except RecursionError as error:
+            raise FileError(
+                f"{str(path)!r} describes a model that is nested too deeply to be built."
+            ) from error
     dtypes = {t.dtype for t in tensors.values() if t.is_floating_point()}
     if len(dtypes) == 1:
         model.to(dtypes.pop())
     return model.to(device).eval() if device is not None else model.eval()
+
+
+def _other_tensors(wanted: dict[str, Tensor], shapes: dict[str, tuple[int, ...]], path: Any) -> FileError:
+    asked = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
+    name = min(name for name, _ in set(asked.items()) ^ set(shapes.items()))
+    return FileError(
+        f"{str(path)!r} does not hold the tensors that its description asks for: the first that differs is "
+        f"{name!r:.80}, of shape {asked.get(name, 'none')} there, {shapes.get(name, 'none')} in the file. "
+        "It was not written by diffeo, or by a class of yours that has changed since."
+    )
+
+
+def _check_dtype(name: str, tensor: Tensor, wanted: Tensor, path: Any) -> None:
+    """Let a floating tensor have any floating dtype, as after flow.double(); others must keep theirs."""
+    if tensor.dtype != wanted.dtype and not (tensor.is_floating_point() and wanted.is_floating_point()):
+        raise FileError(
+            f"{str(path)!r} holds {name!r} as {tensor.dtype}, its description asks for {wanted.dtype}. "
+            "It was not written by diffeo, or by a class of yours that has changed since."
+        )
 
 
 def _checked(about: dict[str, Any], path: Any) -> dict[str, Any]:
@@ -97,6 +120,9 @@ def _checked(about: dict[str, Any], path: Any) -> dict[str, Any]:
         )
     if "model" not in about:
         raise FileError(f"{str(path)!r} holds no model (a training checkpoint, perhaps).")
+    spec = about["model"]
+    if not isinstance(spec, dict) or not isinstance(spec.get("args"), dict):
+        raise FileError(f"{str(path)!r} is not a diffeo model file: it describes no part with arguments.")
     return about
 
 
@@ -119,12 +145,16 @@ def _check_numbers(spec: Any, largest: int, path: Any) -> None:
 def _build(spec: Any, path: Any) -> nn.Module:
     try:
         model = from_spec(spec)
-    except (FileError, RecursionError, RuntimeError, ValueError, TypeError, OverflowError) as error:
-        if isinstance(error, FileError):
-            raise
-        raise FileError(f"{str(path)!r} describes a model that cannot be built: {error}.") from error
+    except (UnknownKindError, RecursionError):
+        raise
+    except Exception as error:  # a constructor that is given anything at all may fail in any way
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        raise FileError(
+            f"{str(path)!r} describes a model that cannot be built: {reason:.500}. It was not written by "
+            "diffeo, or by a class of yours that has changed since."
+        ) from error
     if not isinstance(model, nn.Module):
-        raise FileError(f"{str(path)!r} describes no model: {str(spec)[:60]!r}.")
+        raise FileError(f"{str(path)!r} describes a {type(model).__name__}, which is no model.")
     return model
 
 
@@ -143,17 +173,38 @@ class _Budget(TorchFunctionMode):
     ) -> Any:
         # On the meta device nothing is allocated, however large the result is declared.
         self._calls += 1
+        if _on_cpu((args, kwargs)):
+            # A description may hold numbers of its own (Wrapped): what is made of them is tried without
+            # memory first. What depends on values cannot be, and is left to them.
+            with contextlib.suppress(RuntimeError):
+                self._check(func(*_on_meta(args), **_on_meta(kwargs or {})))
         result = func(*args, **(kwargs or {}))
-        too_large = isinstance(result, Tensor) and result.numel() > self._most_elements
-        if too_large or self._calls > self._most_calls:
-            self._refuse()
+        self._check(result)
         return result
 
-    def _refuse(self) -> None:
-        raise FileError(
-            f"{str(self._path)!r} declares a model far larger than the file itself; it was refused "
-            "before anything was allocated."
-        )
+    def _check(self, result: Any) -> None:
+        too_large = isinstance(result, Tensor) and result.numel() > self._most_elements
+        if too_large or self._calls > self._most_calls:
+            raise FileError(
+                f"{str(self._path)!r} declares a model far larger than the file itself; it was refused "
+                "before anything was allocated."
+            )
+
+
+def _on_cpu(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_on_cpu(item) for item in value.values())
+    if isinstance(value, list | tuple):
+        return any(_on_cpu(item) for item in value)
+    return isinstance(value, Tensor) and value.device.type != "meta"
+
+
+def _on_meta(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _on_meta(item) for key, item in value.items()}
+    if isinstance(value, list | tuple) and not isinstance(value, torch.Size):
+        return type(value)(_on_meta(item) for item in value)
+    return value.to("meta") if isinstance(value, Tensor) else value
 
 
 class _Uninitialised(TorchFunctionMode):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import glob
 import hashlib
 import os
 from pathlib import Path
@@ -107,15 +108,28 @@ def load(path: Path, belongs_to: dict[str, Any], device: torch.device) -> State 
             f"{about.get('version')}; this is diffeo {__version__}, which reads format {FORMAT}."
         )
     _check_same(shown, about["belongs_to"], belongs_to)
+    try:
+        return _state_of(about["training"], container.read_tensors(path, about), device)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(
+            f"checkpoint={shown} is damaged: its training state is not complete ({error!r:.80}). "
+            "Choose another path to begin anew."
+        ) from error
+
+
+def _state_of(plain: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> State:
     groups: dict[str, dict[str, Tensor]] = {"weights": {}, "optimizer": {}, "average": {}, "best": {}}
-    for name, tensor in container.read_tensors(path, about).items():
+    for name, tensor in tensors.items():
         group, _, rest = name.partition(":")
         groups[group][rest] = tensor.to(device)
-    plain = about["training"]
-    plain["history"] = tuple(Evaluation(**_numbers(row)) for row in plain["history"])
-    plain["events"] = tuple(BadStep(**row) for row in plain["events"])
-    tensors = Tensors(groups["weights"], groups["optimizer"], groups["average"])
-    return State(tensors=tensors, best=groups["best"], **_numbers(plain))
+    lists = {
+        "history": tuple(Evaluation(**_numbers(row)) for row in plain["history"]),
+        "events": tuple(BadStep(**row) for row in plain["events"]),
+    }
+    held = Tensors(groups["weights"], groups["optimizer"], groups["average"])
+    return State(tensors=held, best=groups["best"], **_numbers({**plain, **lists}))
 
 
 def _check_same(shown: str, saved: Any, now: dict[str, Any]) -> None:
@@ -126,10 +140,12 @@ def _check_same(shown: str, saved: Any, now: dict[str, Any]) -> None:
         "validation": "other held-out rows",
     }
     remedy = "Pass what it was begun with to resume it, or another path to begin anew."
+    if not isinstance(saved, dict) or not isinstance(saved.get("config"), dict):
+        raise FileError(f"checkpoint={shown} does not say what it belongs to. {remedy}")
     for key, what in names.items():
         if saved.get(key) != now[key]:
             raise FileError(f"checkpoint={shown} belongs to a run with {what}. {remedy}")
-    before = saved.get("config", {})
+    before = saved["config"]
     changed = [
         f"{name}={before.get(name)!r}, now {value!r}"
         for name, value in now["config"].items()
@@ -141,8 +157,9 @@ def _check_same(shown: str, saved: Any, now: dict[str, Any]) -> None:
 
 def _sweep(path: Path) -> None:
     """Remove what writers that were killed left beside the file."""
-    for aside in path.parent.glob(f".{path.name}.*.part"):
-        pid = aside.name.removeprefix(f".{path.name}.").removesuffix(".part")
+    path = Path(os.path.realpath(path))
+    for aside in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        pid = aside.name.removeprefix(f".{path.name}.").removesuffix(".part").partition("-")[0]
         if pid.isdigit() and not _alive(int(pid)):
             with contextlib.suppress(OSError):
                 aside.unlink()
