@@ -120,6 +120,9 @@ def load(path: Path, belongs_to: dict[str, Any], device: torch.device) -> State 
 
 
 def _state_of(plain: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> State:
+    # The defaults of a state are for the first one of a run, not for one that lost a field.
+    if set(plain) != {f.name for f in dataclasses.fields(State)} - {"tensors", "best"}:
+        raise ValueError(f"it has {sorted(plain)!r:.80}")
     groups: dict[str, dict[str, Tensor]] = {"weights": {}, "optimizer": {}, "average": {}, "best": {}}
     for name, tensor in tensors.items():
         group, _, rest = name.partition(":")
