@@ -105,7 +105,8 @@ def load(path: Path, belongs_to: dict[str, Any], device: torch.device) -> State 
     if about.get("format") != FORMAT:
         raise FileError(
             f"checkpoint={shown} has format {about.get('format')}, written by diffeo "
-            f"{about.get('version')}; this is diffeo {__version__}, which reads format {FORMAT}."
+            f"{about.get('version')}; this is diffeo {__version__}, which reads format {FORMAT}. "
+            "Upgrade diffeo to go on with it, or choose another path to begin anew."
         )
     _check_same(shown, about["belongs_to"], belongs_to)
     try:
