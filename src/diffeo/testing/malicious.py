@@ -82,7 +82,7 @@ def malicious_files(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _foreign(folder: Path) -> dict[str, bytes]:
-    gzipped = gzip.compress(bytes(20_000_000))
+    gzipped = gzip.compress(bytes(5_000_000))
     return {
         "empty": b"",
         "one byte": b"\0",
@@ -97,7 +97,7 @@ def _foreign(folder: Path) -> dict[str, bytes]:
         "zeros": bytes(4096),
         "ones": b"\xff" * 4096,
         "gzip bomb": gzipped,
-        "zip bomb": _zipped({f"{k}.bin": bytes(10_000_000) for k in range(4)}),
+        "zip bomb": _zipped({f"{k}.bin": bytes(1_000_000) for k in range(8)}),
         "zip with a path out of its folder": _zipped({f"../../{MARK}": b"x"}),
         "script": f"#!/bin/sh\ntouch {folder / MARK}\n".encode(),
     }

@@ -1,0 +1,80 @@
+"""Files of every version that was ever released load, and give the densities that were recorded then."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import diffeo
+from diffeo.files import describe_file
+from diffeo.registry import registered
+from diffeo.tables import TableModel
+
+HERE = Path(__file__).parent
+GOLDEN = HERE.parent / "golden"
+FILES = sorted(GOLDEN.rglob("*.safetensors"))
+
+
+def named(path: Path) -> str:
+    return path.relative_to(GOLDEN).as_posix()
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+@torch.no_grad()
+def test_a_golden_file_gives_its_recorded_numbers(path):
+    numbers = json.loads(path.with_suffix(".json").read_text("utf-8"))
+    given = {k: torch.tensor(v, dtype=torch.float64) for k, v in numbers.items() if isinstance(v, list)}
+    x, context = given["x"], given.get("context")
+    model = diffeo.load(path)
+    flow = model.as_flow() if isinstance(model, TableModel) else model.double()
+    torch.testing.assert_close(flow.log_prob(x, context), given["log_prob"], rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(flow.encode(x, context), given["z"], rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(flow.decode(given["z"], context), given["decoded"], rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_a_golden_file_says_what_it_is(path):
+    about = describe_file(path)
+    assert about["version"] == path.parent.name
+    assert about["extra"] == {"recipe": path.stem}
+    assert sum(len(shape) for shape in about["tensors"].values())
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_a_golden_file_is_written_back_with_the_same_tensors(path, tmp_path):
+    model = diffeo.load(path)
+    diffeo.files.save(model, tmp_path / "again.safetensors")
+    before, after = model.state_dict(), diffeo.load(tmp_path / "again.safetensors").state_dict()
+    assert list(before) == list(after)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_every_kind_stands_in_a_golden_file():
+    def kinds(spec):
+        if isinstance(spec, list):
+            return {kind for item in spec for kind in kinds(item)}
+        if not isinstance(spec, dict):
+            return set()
+        found = {spec["kind"]} if isinstance(spec.get("args"), dict) and "kind" in spec else set()
+        return found | {kind for item in spec.values() for kind in kinds(item)}
+
+    golden = set().union(*(kinds(describe_file(path)["model"]) for path in FILES))
+    ours = {name for name, cls in registered().items() if cls.__module__.startswith("diffeo.")}
+    doctests = {name for name in ours if name.startswith("mylab.")}
+    missing = ours - doctests - golden
+    assert not missing, f"add a recipe with {sorted(missing)} to scripts/make_golden.py, and run it"
+
+
+def test_golden_files_are_never_written_again(tmp_path, monkeypatch, capsys):
+    spec = importlib.util.spec_from_file_location("make_golden", HERE.parents[1] / "scripts/make_golden.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    monkeypatch.setattr(script, "FOLDER", tmp_path)
+    monkeypatch.setattr(script, "RECIPES", {"box": script.RECIPES["box"]})
+    assert script.main() == 0
+    written = {path: path.read_bytes() for path in tmp_path.rglob("box.*")}
+    assert script.main() == 1
+    assert "stays as it is" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in tmp_path.rglob("box.*")} == written
