@@ -14,6 +14,7 @@ from torch.distributions import Distribution, constraints, transforms
 from diffeo.distributions.base import Base
 from diffeo.errors import ConfigError, one_of
 from diffeo.kernels.safe import safe_limit
+from diffeo.kernels.tiles import in_tiles
 from diffeo.registry import register
 
 #: By name: a name out of a file is looked up here, and not among torch's functions and modules.
@@ -41,7 +42,8 @@ class Wrapped(Base):
     ``Normal(torch.zeros(3), 1.0)`` for three independent features. A class that torch does not ship
     is used as it is: it stays on its device, and a model with it cannot be saved, which saving says.
 
-    Values outside the support get −inf (torch.distributions alone gives a finite number for some).
+    The formulas are torch's own: far out, where they square what no longer can be squared, they round to
+    −inf. Values outside the support get −inf (torch.distributions alone gives a finite number for some).
 
     Args:
         distribution: a torch.distributions object, or the description that a model file holds.
@@ -63,13 +65,14 @@ class Wrapped(Base):
         if not is_object and not isinstance(distribution, dict):
             raise ConfigError(
                 f"distribution is a {type(distribution).__name__}; "
-                "expected a torch.distributions.Distribution."
+                "expected a torch.distributions.Distribution: pass one, as Normal(torch.zeros(2), 1.0)."
             )
         tree: Any = describe(distribution) if is_object else distribution
         built: Any = distribution if tree is None else build(tree, _from_list)
         if built.support.is_discrete:
             raise ConfigError(
-                f"distribution={type(built).__name__} is discrete; a flow needs a continuous base."
+                f"distribution={type(built).__name__} is discrete; a flow needs a continuous base: choose "
+                "one, as Normal."
             )
         shape = built.batch_shape + built.event_shape
         if not is_object and shape.numel() > 1000 + 16 * _numbers(tree):
@@ -107,9 +110,20 @@ class Wrapped(Base):
         wide = inside.shape + (1,) * event_ndim
         chosen = torch.where(near.reshape(wide), value, fixed)
         chosen = torch.where(inside.reshape(wide), chosen, self.get_buffer("_spare"))
-        density = distribution.log_prob(chosen)
+        density = self._density(distribution, chosen)
         outside = torch.full_like(density, -torch.inf).masked_fill(broken, torch.nan)
         return torch.where(inside, density, outside)
+
+    @staticmethod
+    def _density(distribution: Any, chosen: Tensor) -> Tensor:
+        """Return log π, with the same bits in every batch: torch's own may solve linear systems."""
+
+        def column(rows: Tensor, context: Tensor | None) -> Tensor:
+            return distribution.log_prob(rows).unsqueeze(-1)
+
+        if len(distribution.event_shape) != 1:
+            return distribution.log_prob(chosen)
+        return in_tiles(column, chosen).squeeze(-1)
 
     def sample(
         self,

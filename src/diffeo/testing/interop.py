@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch import distributions as td
 
+from diffeo.bijections.rounding import TRUST, predicted_error
 from diffeo.diagnostics.checks.subject import check
 from diffeo.diagnostics.figure import Figure
 from diffeo.flows import Flow
@@ -55,8 +56,10 @@ def torch_distributions(flow: Flow, x: Tensor, context: Tensor | None = None) ->
         law = td.TransformedDistribution(normal, [reals], validate_args=False)
         z, log_det = flow.bijection.inverse(x, context)
         wanted = normal.log_prob(torch.nan_to_num(z)) + log_det
+        # torch takes the determinant at f(f⁻¹(x)), which must be x: only rows that come back are compared.
+        back = predicted_error(flow.bijection, x, context, inverse=True) < TRUST
         rules["TransformedDistribution has its density"] = torch.allclose(
-            law.log_prob(x), wanted, rtol=1e-4, atol=1e-4
+            law.log_prob(x)[back], wanted[back], rtol=1e-4, atol=1e-4
         )
     broken = [rule for rule, kept in rules.items() if not kept]
     return Figure(

@@ -31,6 +31,7 @@ class Variant:
         gain: what weight matrices are multiplied by (see :func:`diffeo.testing.stress`).
         seed: of weights and data.
         training: whether it was trained for a few steps, in place of the gain.
+        nodes: the most evaluations that a quadrature may take.
 
     >>> from diffeo.testing import CASES
     >>> variant = Variant(CASES["flows.RealNVP"], 3, "per row")
@@ -45,6 +46,7 @@ class Variant:
     gain: float = 1.0
     seed: int = 0
     training: bool = False
+    nodes: int = 50_000
 
     @property
     def name(self) -> str:

@@ -59,7 +59,7 @@ def log_det_matches_autograd(
         with torch.no_grad():
             after, own = apply(rough, at, given, inverse=inverse)
         part = log_abs_det(jacobian(fine, at.double(), _double(given), inverse=inverse))
-        if len(layers) > 1:
+        if len(layers) > 1 and len(part):
             off = float(
                 torch.nan_to_num(_relative(own.double().expand_as(part), part), nan=torch.inf).amax()
             )

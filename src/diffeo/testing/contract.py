@@ -1,0 +1,243 @@
+"""The contract: what every part keeps, in every structure, size, context, precision and stress.
+
+One :class:`Promise` is one figure of the reliability page, measured on one variant by the functions of
+:mod:`diffeo.diagnostics.checks`. The tests run a spread of variants through all promises, ``make
+reliability`` runs the whole product; authors of parts run their own cases:
+
+>>> from diffeo.testing import CASES, broken_promises
+>>> broken_promises(CASES["bijections.Scale"], figures=("A3", "A7"))
+[]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffeo.bijections.rounding import predicted_error
+from diffeo.diagnostics import checks
+from diffeo.diagnostics.checks.determinant import LIMITS
+from diffeo.diagnostics.figure import Figure
+from diffeo.testing.cases import Case
+from diffeo.testing.functional import functional
+from diffeo.testing.interop import torch_distributions
+from diffeo.testing.stored import file_and_back, same_bytes
+from diffeo.testing.stressed import GAINS
+from diffeo.testing.untouched import untouched
+from diffeo.testing.variant import Variant, variants
+
+DTYPES = (torch.float64, torch.float32)
+_BOTH = (False, True)
+
+
+@dataclass(frozen=True)
+class Promise:
+    """One figure, and how it is measured on one variant.
+
+    Attributes:
+        figure: the label of the published figure, as "A3".
+        text: what is promised.
+        measure: returns the figures of a variant; none where the promise does not apply to it.
+    """
+
+    figure: str
+    text: str
+    measure: Callable[[Variant], Iterable[Figure]]
+
+
+def _ordinary(v: Variant, inverse: bool) -> tuple[Tensor, Tensor | None]:
+    """Return the rows of one side that its precision can tell from the edge of the support.
+
+    exp and the sigmoid take far noise to the last number inside their support (or, exp, beyond the
+    largest): the map of numbers is flat there, the map of mathematics is not, and they cannot be compared.
+    Kept are rows predicted to come back ten times closer than determinants are compared.
+    """
+    value, given = v.side(inverse)
+    if inverse or v.case.domain in ("real", "raw"):
+        return value, given
+    kept = predicted_error(v.bijection, value, given) < LIMITS[v.dtype] / 10
+    return value[kept], given[kept] if given is not None and given.ndim > 1 else given
+
+
+def _round_trips(v: Variant) -> Iterator[Figure]:
+    for inverse in _BOTH:
+        value, given = v.side(inverse)
+        yield checks.round_trip_against_prediction(v.bijection, value, given, inverse=inverse)
+        # A fixed limit is for maps in good condition; near the edge of a box the sigmoid is in none.
+        if v.gain == 1.0 and not v.training and (inverse or v.case.domain in ("real", "raw")):
+            yield checks.round_trip(v.bijection, value, given, inverse=inverse)
+
+
+def _determinants(v: Variant) -> Iterator[Figure]:
+    for inverse in _BOTH:
+        value, given = _ordinary(v, inverse)
+        if v.size <= 16:
+            yield checks.log_det_matches_autograd(v.bijection, value, given, inverse=inverse)
+        yield checks.log_dets_cancel(v.bijection, value, given, inverse=inverse)
+
+
+def _gradients(v: Variant) -> Iterator[Figure]:
+    for inverse in _BOTH:
+        value, given = _ordinary(v, inverse)
+        yield checks.gradients_finite(v.bijection, value, given, inverse=inverse)
+        if v.size <= 7 and v.dtype == torch.float64:
+            few, given = v.side(inverse, 2)
+            yield checks.gradcheck(v.bijection, few, given, inverse=inverse, second=v.size <= 2)
+
+
+def _mass(v: Variant) -> Iterator[Figure]:
+    if v.size <= 2 and v.context != "per row" and v.dtype == torch.float64:
+        yield checks.mass(v.flow, v.given, most=v.nodes)
+
+
+def _identity(v: Variant) -> Iterator[Figure]:
+    if v.case.identity:
+        yield checks.identity_at_zero(v.bijection, v.x, v.given)
+
+
+def _sampler(v: Variant) -> Iterator[Figure]:
+    yield checks.sample_log_prob(v.flow, v.given, draws=64)
+    if v.size <= 2 and v.context != "per row" and v.dtype == torch.float64:
+        yield checks.sampler_matches_density(v.flow, v.given, most=v.nodes)
+
+
+def _isolation(v: Variant) -> Iterator[Figure]:
+    value, given = v.side(True, 4)
+    yield checks.row_isolation(v.flow, value, given, sites=2)
+    for inverse in _BOTH:
+        value, given = v.side(inverse, 3)
+        yield checks.row_isolation(v.bijection, value, given, inverse=inverse, sites=1)
+
+
+def _batches(v: Variant) -> Iterator[Figure]:
+    yield checks.batch_invariance(v.flow, v.x, v.given)
+    for inverse in _BOTH:
+        value, given = v.side(inverse)
+        yield checks.batch_invariance(v.bijection, value, given, inverse=inverse)
+
+
+def _unmutated(v: Variant) -> Iterator[Figure]:
+    yield checks.inputs_not_mutated(v.flow, v.x, v.given)
+
+
+def _precision(v: Variant) -> Iterator[Figure]:
+    yield checks.dtype_fidelity(v.flow, v.x, v.given)
+
+
+def _shapes(v: Variant) -> Iterator[Figure]:
+    for inverse in _BOTH:
+        value, given = v.side(inverse)
+        yield checks.shapes(v.bijection, value, given, inverse=inverse)
+        value, given = _ordinary(v, inverse)
+        yield checks.finite(v.bijection, value, given, inverse=inverse)
+    yield torch_distributions(v.flow, v.x, v.given)
+
+
+def _files(v: Variant) -> Iterator[Figure]:
+    yield file_and_back(v.flow, v.x, v.given)
+
+
+def _bytes(v: Variant) -> Iterator[Figure]:
+    yield same_bytes(v.flow)
+
+
+def _functional(v: Variant) -> Iterator[Figure]:
+    yield functional(v.flow, v.x, v.given)
+
+
+def _untouched(v: Variant) -> Iterator[Figure]:
+    if v.size <= 4:  # it trains
+        yield untouched(v.flow, v.x, v.given)
+
+
+#: Every promise that is kept variant by variant, in the order of the page.
+PROMISES: tuple[Promise, ...] = (
+    Promise("A1", "what goes there comes back, as its predicted error says", _round_trips),
+    Promise("A3", "log-determinants are autograd's, and cancel", _determinants),
+    Promise("A4", "derivatives are finite and right", _gradients),
+    Promise("A5", "the density integrates to one", _mass),
+    Promise("A7", "parameters of zero are the identity, exactly", _identity),
+    Promise("A9", "samples follow the density that they are given", _sampler),
+    Promise("B2", "a hostile row disturbs no other row", _isolation),
+    Promise("B3", "a row's answer does not depend on its batch", _batches),
+    Promise("B4", "inputs are left as they were", _unmutated),
+    Promise("C8", "torch's global state is left as it was", _untouched),
+    Promise("D3", "a file gives back the same bits", _files),
+    Promise("D6", "saving twice writes the same bytes", _bytes),
+    Promise("E1", "precision in is precision out", _precision),
+    Promise("E5", "torch.func and deepcopy go through", _functional),
+    Promise("", "shapes and distributions are torch's", _shapes),
+)
+
+
+def spread(case: Case, turn: int = 0) -> Iterator[Variant]:
+    """Yield each size and context of a case once, its precisions and gains taking turns.
+
+    >>> from diffeo.testing import CASES
+    >>> len(list(spread(CASES["bijections.Scale"])))
+    5
+    """
+    for k, v in enumerate(variants([case])):
+        gain = GAINS[(k + turn) % len(GAINS)]
+        dtype = DTYPES[(k // len(GAINS) + k + turn) % len(DTYPES)]
+        yield Variant(case, v.features, v.context, dtype, gain, seed=turn)
+
+
+def keep(variant: Variant, figures: Sequence[str] | None = None) -> Iterator[Figure]:
+    """Yield what a variant measures of each promise, or of the promises with these labels."""
+    for promise in PROMISES:
+        if figures is None or promise.figure in figures:
+            yield from promise.measure(variant)
+
+
+def broken_promises(case: Case, figures: Sequence[str] | None = None, turn: int = 0) -> list[str]:
+    """Return a line for each promise that a variant of ``case`` does not keep.
+
+    A figure whose label stands in the case's ``expected_failures`` must fail in some variant: a known
+    failure that has gone is a line too.
+    """
+    lines: list[str] = []
+    expected = dict.fromkeys(case.expected_failures, False)
+    for variant in spread(case, turn):
+        for figure in keep(variant, figures):
+            if figure.ok:
+                continue
+            if figure.figure in expected:
+                expected[figure.figure] = True
+                continue
+            lines.append(
+                f"{figure.figure} {figure.name}: {figure.failed} of {figure.tested} failed, worst "
+                f"{figure.worst:.3g} (limit {figure.limit:.3g}) at {variant.name}. {figure.detail}"
+            )
+    gone = [label for label, seen in expected.items() if not seen and (figures is None or label in figures)]
+    return lines + [f"{label} no longer fails; take it from expected_failures" for label in gone]
+
+
+def merged(figures: Iterable[Figure]) -> list[Figure]:
+    """Return one figure for each label and name: tests and failures added up, the worst case kept.
+
+    >>> [f.tested for f in merged([Figure("a", 0.0, 1.0, 2, 0), Figure("a", 0.5, 1.0, 3, 0)])]
+    [5]
+    """
+    found: dict[tuple[str, str], Figure] = {}
+    for figure in figures:
+        key = (figure.figure, figure.name)
+        old = found.get(key)
+        if old is None:
+            found[key] = figure
+            continue
+        worse = figure if not figure.worst <= old.worst else old
+        found[key] = Figure(
+            figure.name,
+            worst=worse.worst,
+            limit=max(old.limit, figure.limit),
+            tested=old.tested + figure.tested,
+            failed=old.failed + figure.failed,
+            layer=worse.layer,
+            detail=worse.detail,
+            figure=figure.figure,
+        )
+    return [found[key] for key in sorted(found)]

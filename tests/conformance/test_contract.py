@@ -1,0 +1,93 @@
+"""Every case keeps every promise, in a spread of sizes, contexts, precisions and gains."""
+
+import pytest
+import torch
+
+from diffeo.diagnostics import checks
+from diffeo.registry import registered, to_spec
+from diffeo.testing import CASES, GAINS, Variant, broken_promises, keep, spread
+from diffeo.testing.compiled import one_graph
+
+#: Kinds that are no part of a density's formula: what they are is tested where it is said.
+NOT_PARTS = {
+    "tables.Column": "a name in a schema; tests/tables",
+    "tables.Schema": "the columns of a table; tests/tables",
+    "tables.TableModel": "a flow with a schema; tests/tables",
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_promise_is_kept(name):
+    broken = broken_promises(CASES[name])
+    assert not broken, "\n".join(broken)
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.part == "flow"])
+def test_a_trained_flow_keeps_them_too(name):
+    case = CASES[name]
+    for dtype in (torch.float32, torch.float64):
+        variant = Variant(case, 2, case.contexts[0], dtype, seed=1, training=True)
+        broken = [figure for figure in keep(variant) if not figure.ok]
+        assert not broken
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_log_prob_is_one_graph(name):
+    case = CASES[name]
+    variant = Variant(case, case.sizes[2], case.contexts[-1], torch.float32)
+    figure = one_graph(variant.flow, variant.x, variant.given)
+    assert figure.ok, figure
+
+
+def kinds_in(spec):
+    if isinstance(spec, dict):
+        return {spec.get("kind")}.union(*map(kinds_in, spec.values()))
+    return set().union(*map(kinds_in, spec)) if isinstance(spec, list) else set()
+
+
+def test_every_registered_kind_has_a_case():
+    met = set().union(*(kinds_in(to_spec(case.make(case.sizes[-1]))) for case in CASES.values()))
+    own = {kind for kind, cls in registered().items() if cls.__module__.startswith("diffeo.")}
+    assert own - met == NOT_PARTS.keys()
+
+
+def test_the_spread_meets_every_precision_and_gain():
+    variants = [variant for case in CASES.values() for variant in spread(case)]
+    assert {(v.dtype, v.gain) for v in variants} == {
+        (dtype, gain) for dtype in (torch.float32, torch.float64) for gain in GAINS
+    }
+    assert {v.size for v in variants} >= {1, 2, 3, 7, 43}
+
+
+def test_a_known_failure_that_is_gone_is_told():
+    import dataclasses
+
+    case = dataclasses.replace(CASES["bijections.Scale"], expected_failures={"A3": "for the test"})
+    assert broken_promises(case, figures=("A3",)) == ["A3 no longer fails; take it from expected_failures"]
+
+
+def test_a_broken_part_is_caught_with_its_promise():
+    import dataclasses
+
+    from diffeo.bijections import Scale
+
+    class Wrong(Scale):
+        def forward(self, z, context=None):
+            x, log_det = super().forward(z)
+            return x, -log_det
+
+    def build(features, context):
+        return Wrong(features)
+
+    case = dataclasses.replace(CASES["bijections.Scale"], build=build)
+    lines = broken_promises(case, figures=("A3",))
+    assert lines
+    assert all(line.startswith("A3") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "make", [case.build for name, case in CASES.items() if name.endswith("coupling, alternating")]
+)
+def test_the_cost_grows_linearly(make):
+    figure = checks.growth(lambda dim: make(dim, 0))
+    assert figure.ok, figure
