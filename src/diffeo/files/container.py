@@ -51,7 +51,10 @@ def write(path: str | PathLike[str], tensors: Mapping[str, Tensor], about: dict[
                 "floating, an integer or a boolean dtype."
             )
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    about = {**about, "digest": _digest(plain, about)}
+    try:
+        about = {**about, "digest": _digest(plain, about)}
+    except ValueError as error:
+        raise ConfigError(f"an argument of a part is no number that a file can hold: {error}.") from error
     text = json.dumps(about, sort_keys=True, allow_nan=False)
     data = safetensors.torch.save(plain, metadata={"diffeo": text})
     length = struct.unpack("<Q", data[:8])[0]
