@@ -9,12 +9,13 @@ import pytest
 import torch
 
 import diffeo
+from diffeo.cli import run
 from diffeo.errors import ConfigError, FileError
 from diffeo.files import container, describe_file
 from diffeo.testing.audit import load_safely
 from diffeo.testing.damaged import bit_flips, newer_and_unknown
 from diffeo.testing.malicious import malicious_files, small_flow
-from diffeo.testing.malicious_models import malicious_models
+from diffeo.testing.malicious_models import malicious_models, model_about
 from diffeo.testing.source import ALLOWED, no_code_execution, suspicious
 
 
@@ -87,6 +88,23 @@ def test_every_message_names_the_file_and_says_what_to_do(corpus):
 def test_messages_say_what_is_wrong(corpus, name, words):
     with pytest.raises(FileError, match=words):
         diffeo.load(corpus[name])
+
+
+def test_the_command_that_describes_a_file_says_so_too(corpus, capsys):
+    for name, path in corpus.items():
+        if name.startswith(("description:", "header:", "no file:")):
+            assert run(["info", str(path)]) in (0, 2), name[:80]
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_file_cannot_steer_the_terminal(tmp_path, capsys):
+    about, tensors = model_about(small_flow())
+    about["model"] = {"kind": "\x1b]0;owned\x07\nflows.Flow", "args": {}}
+    container.write(tmp_path / "a.safetensors", tensors, {**about, "extra": {"\x1b[2J": "\x1b[2J"}})
+    assert run(["info", str(tmp_path / "a.safetensors")]) == 0
+    said = capsys.readouterr().out
+    assert "owned" in said
+    assert "\x1b" not in said
 
 
 def test_a_flipped_bit_never_loads_as_another_model():

@@ -12,11 +12,18 @@ from diffeo.cli.options import Json, Model
 def info(model: Model, json: Json = False) -> None:
     """Print a model's columns, architecture, size, versions and held-out nats, without building it."""
     with answering(json) as answer:
+        from diffeo.errors import FileError
         from diffeo.files import describe_file
 
         about = describe_file(model)
-        facts = _facts(about)
-        answer.give(facts, _text(model, facts))
+        try:
+            facts = _facts(about)
+            answer.give(facts, _text(model, facts))
+        except (TypeError, AttributeError, LookupError, ValueError, RecursionError) as error:
+            raise FileError(
+                f"{model!r} describes no model that diffeo could have written. "
+                "Give the path of a file that diffeo wrote, or copy it again from where it came from."
+            ) from error
 
 
 def _facts(about: dict[str, Any]) -> dict[str, Any]:
@@ -77,4 +84,9 @@ def _text(model: str, facts: dict[str, Any]) -> str:
         lines += [f"  {column.get('name')!r} ({column.get('dtype')})" for column in facts["columns"]]
     lines += ["from noise to data:"]
     lines += [f"  {layer}" for layer in facts["architecture"]]
-    return "\n".join(lines)
+    return "\n".join(_printable(line) for line in lines)
+
+
+def _printable(line: str) -> str:
+    # What a file says must not steer the terminal.
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
