@@ -50,3 +50,12 @@ def test_a_conditioner_in_training_sees_its_batch_as_it_is():
     layer(torch.ones(5, 4))
     layer.eval()(torch.ones(5, 4))
     assert sizes == [5, 32]
+
+
+def test_the_error_bar_of_no_rows():
+    from diffeo.flows import RealNVP
+
+    flow = RealNVP(3, context=2).eval()
+    decoded = flow.decode(torch.zeros(0, 3), torch.zeros(0, 2), check=True, repair=True)
+    assert decoded.value.shape == (0, 3)
+    assert decoded.predicted_error.shape == decoded.trusted.shape == (0,)

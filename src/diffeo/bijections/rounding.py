@@ -62,8 +62,8 @@ def predicted_error(
         after, _ = there(rows, given)
         jacobian, again = _jacobian(back, after, given)
         undone = undo @ jacobian
-        held = after.flatten(1).abs().amax(-1) <= info.max  # False for NaN
-        held &= again.isfinite().flatten(1).all(-1)
+        held = after.reshape(-1, size).abs().amax(-1) <= info.max  # False for NaN
+        held &= again.isfinite().all(-1)
         for matrix, scale in (
             (undone, layer.rounding_scale(rows, after, inverse=inverse)),
             (undo, layer.rounding_scale(after, rows, inverse=not inverse)),
@@ -81,7 +81,7 @@ def _jacobian(method: Any, at: Tensor, context: Tensor | None) -> tuple[Tensor, 
     # Reverse mode: loading torch's forward mode compiles, and warns, on first use.
     with torch.enable_grad():
         leaf = at.detach().clone().requires_grad_()
-        value = method(leaf, context)[0].reshape(at.shape[0], -1)
+        value = method(leaf, context)[0].reshape(at.shape[0], at.shape[1:].numel())
         rows: list[Tensor] = []
         for j in range(value.shape[1]):
             column, slope = value[:, j].sum(), None

@@ -1,0 +1,59 @@
+"""Laws by themselves: slopes, derivatives of both orders and modes, the change of a measure."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from diffeo.diagnostics import checks
+from diffeo.laws import Additive, Affine
+
+LAWS = {"Additive": Additive(), "Affine": Affine(), "Affine, bound 0.5": Affine(bound=0.5)}
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_slopes_keep_their_bounds(name):
+    for dtype in (torch.float32, torch.float64):
+        figure = checks.slope_bounds(LAWS[name], 50_000, dtype=dtype)
+        assert figure.ok, figure
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+@pytest.mark.parametrize("name", LAWS)
+def test_derivatives_of_both_orders_in_every_mode(name, inverse):
+    law = LAWS[name]
+    generator = torch.Generator().manual_seed(0)
+    u = 3 * torch.randn(4, 3, generator=generator, dtype=torch.float64)
+    theta = 4 * torch.randn(4, 3 * law.n_params, generator=generator, dtype=torch.float64)
+    figure = checks.gradcheck(
+        checks.Steered(law, 3), u, theta, inverse=inverse, second=True, every_mode=True
+    )
+    assert figure.ok, figure
+    assert figure.tested == 2
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_a_law_carries_the_measure(name):
+    """∫ φ(g⁻¹(v)) │∂g⁻¹/∂v│ dv over [a, b] is the normal mass of [g⁻¹(a), g⁻¹(b)]."""
+    law = LAWS[name]
+    theta = torch.tensor([0.7, -1.3], dtype=torch.float64)[: law.n_params]
+    ends = torch.tensor([-1.5, 2.0], dtype=torch.float64)
+    nodes, weights = map(torch.from_numpy, np.polynomial.legendre.leggauss(60))
+    v = ends.mean() + (ends[1] - ends[0]) / 2 * nodes
+    u, log_slope = law.inverse(v, theta.expand(60, -1))
+    density = torch.exp(-(u**2) / 2 + log_slope) / math.sqrt(2 * math.pi)
+    mass = (weights * density).sum() * (ends[1] - ends[0]) / 2
+    u_ends, _ = law.inverse(ends, theta.expand(2, -1))
+    wanted = torch.special.ndtr(u_ends[1]) - torch.special.ndtr(u_ends[0])
+    torch.testing.assert_close(mass, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_the_formulas_of_the_papers():
+    u, theta = torch.tensor([1.5], dtype=torch.float64), torch.tensor([[0.4, -0.7]], dtype=torch.float64)
+    v, log_slope = Additive().forward(u, theta[..., :1])
+    assert (v.item(), log_slope.item()) == (pytest.approx(1.9), 0.0)
+    v, log_slope = Affine(bound=2.0).forward(u, theta)
+    # Real NVP (2017), equation 8: y₂ = x₂ ⊙ exp(s) + t.
+    assert 0 < log_slope.item() < 0.4
+    assert v.item() == pytest.approx(1.5 * math.exp(log_slope.item()) - 0.7)
