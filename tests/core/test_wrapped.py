@@ -110,3 +110,7 @@ def test_a_users_own_class_works_but_is_not_saved(tmp_path):
     with pytest.raises(ConfigError, match="cannot be saved"):
         flow.save(tmp_path / "flow.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+def test_no_rows():
+    assert Wrapped(DISTRIBUTIONS["student"]()).log_prob(torch.zeros(2, 0, 3)).shape == (2, 0)

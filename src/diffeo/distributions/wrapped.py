@@ -14,6 +14,7 @@ from torch.distributions import Distribution, constraints, transforms
 from diffeo.distributions.base import Base
 from diffeo.errors import ConfigError, one_of
 from diffeo.kernels.safe import safe_limit
+from diffeo.kernels.shapes import sum_event
 from diffeo.kernels.tiles import in_tiles
 from diffeo.registry import register
 
@@ -95,6 +96,8 @@ class Wrapped(Base):
 
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Return log π(z)."""
+        if z.numel() == 0:  # no rows: torch's check of a support cannot reshape them
+            return sum_event(z, self.event_ndim)
         distribution = self.distribution
         value = z.squeeze(-1) if self._scalar else z
         fixed, event_ndim = value.detach(), len(distribution.event_shape)
