@@ -99,10 +99,19 @@ def suspicious(source: str) -> Iterator[tuple[str, int]]:
             dotted = _dotted(node)
             if dotted in _ATTRIBUTES:
                 yield dotted, node.lineno
-        elif isinstance(node, ast.keyword) and node.arg in ("allow_pickle", "weights_only"):
-            safe = node.arg == "weights_only"
-            if not (isinstance(node.value, ast.Constant) and node.value.value is safe):
-                yield f"{node.arg}={ast.unparse(node.value)}", node.value.lineno
+        elif isinstance(node, ast.Call):
+            yield from _unsafe_settings(node)
+
+
+def _unsafe_settings(call: ast.Call) -> Iterator[tuple[str, int]]:
+    if _dotted(call.func).endswith(".save"):  # numpy's: writing executes nothing
+        return
+    safe = {"allow_pickle": False, "weights_only": True}
+    for keyword in call.keywords:
+        if keyword.arg in safe:
+            value = keyword.value
+            if not (isinstance(value, ast.Constant) and value.value is safe[keyword.arg]):
+                yield f"{keyword.arg}={ast.unparse(value)}", value.lineno
 
 
 def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
