@@ -13,8 +13,7 @@ from torch.distributions import Distribution, constraints, transforms
 
 from diffeo.distributions.base import Base
 from diffeo.errors import ConfigError, one_of
-from diffeo.kernels.safe import safe_limit
-from diffeo.kernels.shapes import sum_event
+from diffeo.kernels.safe import safe_limit, sum_event
 from diffeo.kernels.tiles import in_tiles
 from diffeo.registry import register
 
