@@ -19,7 +19,10 @@ Anything else that escapes from diffeo is a bug.
 from __future__ import annotations
 
 import difflib
+import math
+import os
 from collections.abc import Iterable
+from typing import Any
 
 
 class DiffeoError(Exception):
@@ -82,7 +85,62 @@ def one_of(argument: str, given: str, allowed: Iterable[str]) -> None:
         )
 
 
-def at_least(argument: str, given: float, least: float) -> None:
-    """Raise :class:`ConfigError` unless ``given`` is a number of at least ``least``."""
-    if isinstance(given, bool) or not isinstance(given, int | float) or not given >= least:
-        raise ConfigError(f"{argument}={given!r} must be a number of at least {least}.")
+def at_least(argument: str, given: object, least: int, *, optional: bool = False) -> None:
+    """Raise :class:`ConfigError` unless ``given`` is a whole number of at least ``least`` (or None)."""
+    if optional and given is None:
+        return
+    if isinstance(given, bool) or not isinstance(given, int) or given < least:
+        alternative = ", or None" if optional else ""
+        raise ConfigError(f"{argument}={given!r} must be a whole number of at least {least}{alternative}.")
+
+
+def number(
+    argument: str,
+    given: Any,
+    *,
+    least: float = -math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+    most: float = math.inf,
+    optional: bool = False,
+) -> None:
+    """Raise :class:`ConfigError` unless ``given`` is a finite number within these bounds (or None).
+
+    >>> number("warmup", 0.05, least=0, below=1)
+    >>> number("warmup", "a lot", least=0, below=1)
+    Traceback (most recent call last):
+    diffeo.errors.ConfigError: warmup='a lot' must be a finite number of at least 0 and below 1.
+    """
+    if optional and given is None:
+        return
+    real = isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given)
+    if not real or not least <= given <= most or not above < given < below:
+        bounds = [f"of at least {least:g}"] if least > -math.inf else []
+        bounds += [f"above {above:g}"] if above > -math.inf else []
+        bounds += [f"below {below:g}"] if below < math.inf else []
+        bounds += [f"at most {most:g}"] if most < math.inf else []
+        text = "a finite number" + (f" {' and '.join(bounds)}" if bounds else "")
+        raise ConfigError(f"{argument}={given!r} must be {text}{', or None' if optional else ''}.")
+
+
+def flag(argument: str, given: object) -> None:
+    """Raise :class:`ConfigError` unless ``given`` is True or False."""
+    if not isinstance(given, bool):
+        raise ConfigError(f"{argument}={given!r} must be True or False.")
+
+
+def a_path(argument: str, given: object) -> None:
+    """Raise :class:`ConfigError` unless ``given`` is the path of a file: an open file's number is none."""
+    if not isinstance(given, str | os.PathLike):
+        raise ConfigError(
+            f"{argument} is a {type(given).__name__}; expected the path of a file: pass text or a Path."
+        )
+
+
+def a_part(argument: str, given: object, kind: type, example: str) -> None:
+    """Raise :class:`ConfigError` unless ``given`` is a ``kind``, a part such as ``example``."""
+    if not isinstance(given, kind):
+        found = f"the class {given.__name__}" if isinstance(given, type) else f"a {type(given).__name__}"
+        raise ConfigError(
+            f"{argument} is {found}; expected a diffeo {kind.__name__}: pass one, as {example}."
+        )

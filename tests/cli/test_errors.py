@@ -32,7 +32,7 @@ FIT = {
     "its suggestion": (TABLE, ("--drop", "widht"), "Did you mean 'width'?"),
     "a constant column": ("a,b\n" + "1,2\n" * 30, (), "column 'a' is constant: every row holds 1"),
     "too few rows": ("a\n1\n2\n3\n", (), "3 usable row(s) for 1 column(s); expected at least 20"),
-    "ragged rows": (spoil("7.5,", "7.5,9,"), (), "row 8 has 3 field(s), the header has 2"),
+    "ragged rows": (spoil("7.5,", "7.5,9,"), (), "row 8 has 3 field(s); expected 2"),
     "repeated names": (spoil("height", "width"), (), "2 columns named 'width'"),
     "a column without a name": (spoil("height", ""), (), "column 2 has no name"),
     "widths that are none": (TABLE, ("--hidden", "a,b"), "--hidden 'a,b' is not a list of widths"),

@@ -11,7 +11,7 @@ from torch import Tensor
 from diffeo.bijections.bijection import Bijection
 from diffeo.bijections.statistics import finite_rows
 from diffeo.distributions.base import event_shape_of
-from diffeo.errors import ConfigError
+from diffeo.errors import ConfigError, number
 from diffeo.kernels.affine import scale_shift, unscale_unshift
 from diffeo.kernels.safe import split_safe
 from diffeo.registry import register
@@ -44,8 +44,8 @@ class BatchNorm(Bijection):
 
     def __init__(self, features: int | Sequence[int], momentum: float = 0.1, eps: float = 1e-5) -> None:
         super().__init__()
-        if not 0 < momentum <= 1 or not 0 < eps < 1:
-            raise ConfigError(f"momentum={momentum!r} and eps={eps!r} must lie in (0, 1].")
+        number("momentum", momentum, above=0, most=1)
+        number("eps", eps, above=0, below=1)
         self.event_shape = event_shape_of(features)
         self.event_ndim = len(self.event_shape)
         self.momentum, self.eps = momentum, eps

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from diffeo.bijections.bijection import Bijection
-from diffeo.errors import ConfigError
+from diffeo.errors import ConfigError, a_part, at_least
 from diffeo.registry import register
 
 
@@ -23,6 +23,7 @@ class Identity(Bijection):
 
     def __init__(self, event_ndim: int = 1) -> None:
         super().__init__()
+        at_least("event_ndim", event_ndim, 1)
         self.event_ndim = event_ndim
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -45,6 +46,7 @@ class Inverse(Bijection):
 
     def __init__(self, bijection: Bijection) -> None:
         super().__init__()
+        a_part("bijection", bijection, Bijection, "Scale(2)")
         self.bijection = bijection
         self.event_ndim = bijection.event_ndim
 
@@ -76,15 +78,15 @@ class Chain(Bijection):
     def __init__(self, *bijections: Bijection) -> None:
         super().__init__()
         if not bijections:
-            raise ConfigError("bijections is empty; a Chain needs at least one, as Chain(Identity()).")
+            raise ConfigError("bijections is empty; a Chain needs at least one: pass Chain(Identity()).")
         for k, part in enumerate(bijections):
-            if not isinstance(part, Bijection):
-                raise ConfigError(
-                    f"bijections[{k}] is a {type(part).__name__}; expected a diffeo Bijection."
-                )
+            a_part(f"bijections[{k}]", part, Bijection, "Scale(2)")
         depths = [part.event_ndim for part in bijections]
         if len(set(depths)) > 1:
-            raise ConfigError(f"bijections have event_ndim {depths}; expected the same number throughout.")
+            raise ConfigError(
+                f"bijections have event_ndim {depths}; expected the same number "
+                "throughout: pass event_ndim=… where it is an option."
+            )
         self.bijections = nn.ModuleList(bijections)
         self.event_ndim = depths[0]
         images = [part.codomain for part in bijections if part.codomain is not None]

@@ -11,7 +11,7 @@ from torch import Tensor
 from diffeo.bijections.bijection import Bijection
 from diffeo.bijections.mask import Mask
 from diffeo.conditioners import Conditioner
-from diffeo.errors import ConfigError
+from diffeo.errors import ConfigError, a_part
 from diffeo.kernels.safe import conditioner_input
 from diffeo.kernels.shapes import check_event, join_batch, safe_context
 from diffeo.kernels.tiles import in_tiles
@@ -54,6 +54,8 @@ class Coupling(Bijection):
 
     def __init__(self, law: Law, conditioner: Conditioner, mask: Any) -> None:
         super().__init__()
+        a_part("law", law, Law, "diffeo.laws.Affine()")
+        a_part("conditioner", conditioner, Conditioner, "diffeo.conditioners.MLP(1, 1, n_params=2)")
         self.law, self.mask = law, Mask.of(mask)
         sizes = {
             "in_features": (conditioner.in_features, self.mask.n_passed, "mask.n_passed"),

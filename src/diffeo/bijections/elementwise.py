@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from diffeo.bijections.bijection import Bijection
 from diffeo.distributions.base import event_shape_of
-from diffeo.errors import ConfigError
+from diffeo.errors import number
 from diffeo.kernels.affine import scale_shift, unscale_unshift
 from diffeo.kernels.safe import bounded, sum_event
 from diffeo.registry import register
@@ -21,8 +20,7 @@ class _Elementwise(Bijection):
 
     def __init__(self, features: int | Sequence[int], bound: float) -> None:
         super().__init__()
-        if isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 < bound < math.inf:
-            raise ConfigError(f"bound={bound!r} must be a positive number.")
+        number("bound", bound, above=0)
         self.bound = bound
         self.event_shape = event_shape_of(features)
         self.event_ndim = len(self.event_shape)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from diffeo.distributions.base import event_shape_of
-from diffeo.errors import ConfigError, one_of
+from diffeo.errors import ConfigError, at_least, flag, one_of
 from diffeo.registry import register
 
 _KINDS = ("halves", "alternating", "checkerboard", "channelwise", "given")
@@ -43,44 +43,55 @@ class Mask:
 
     def __post_init__(self) -> None:
         one_of("kind", self.kind, _KINDS)
+        if not isinstance(self.shape, list | tuple):
+            raise ConfigError(f"shape={self.shape!r} must be a sequence of sizes, as (3, 32, 32).")
         object.__setattr__(self, "shape", tuple(event_shape_of(self.shape)))
         if self.kind in ("checkerboard", "channelwise") and len(self.shape) != 3:
-            raise ConfigError(f"shape={self.shape} must be (channels, height, width).")
+            raise ConfigError(f"shape={self.shape!r} must be (channels, height, width).")
         if self.kind in ("halves", "alternating") and len(self.shape) != 1:
-            raise ConfigError(f"shape={self.shape} must be one number of features.")
+            raise ConfigError(f"shape={self.shape!r} must be one number of features, as (4,).")
+        flag("flip", self.flip)
         if self.kind == "given":
             elements = self.elements
             if elements is None or len(elements) != math.prod(self.shape):
-                raise ConfigError(f"elements must hold one boolean for each of {self.shape}.")
+                raise ConfigError(
+                    f"elements={elements!r:.80} must hold one boolean for each element of {self.shape}."
+                )
             object.__setattr__(self, "elements", tuple(bool(item) for item in elements))
 
     @classmethod
     def halves(cls, features: int, flip: bool = False) -> Self:
         """Pass the first ⌊D/2⌋ features, move the rest."""
+        at_least("features", features, 1)
         return cls("halves", (features,), flip)
 
     @classmethod
     def alternating(cls, features: int, flip: bool = False) -> Self:
         """Pass the features with an even index, move the odd ones."""
+        at_least("features", features, 1)
         return cls("alternating", (features,), flip)
 
     @classmethod
     def checkerboard(cls, shape: Sequence[int], flip: bool = False) -> Self:
         """Pass the pixels with h + w even, in every channel."""
-        return cls("checkerboard", tuple(shape), flip)
+        return cls("checkerboard", shape, flip)
 
     @classmethod
     def channelwise(cls, shape: Sequence[int], flip: bool = False) -> Self:
         """Pass the first ⌊C/2⌋ channels."""
-        return cls("channelwise", tuple(shape), flip)
+        return cls("channelwise", shape, flip)
 
     @classmethod
     def given(cls, passed: Any) -> Self:
         """Pass the elements that are True in ``passed`` (a nested sequence, array or tensor)."""
-        tensor = torch.as_tensor(passed)
-        if tensor.dtype != torch.bool:
+        try:
+            tensor = torch.as_tensor(passed)
+        except (TypeError, ValueError, RuntimeError):
+            tensor = torch.empty(0)  # what torch cannot read is no booleans either
+        if tensor.dtype != torch.bool or tensor.numel() == 0:
             raise ConfigError(
-                f"mask has dtype {tensor.dtype}; expected booleans, True for what is passed unchanged."
+                f"mask={passed!r:.80} must hold booleans, True for what is passed unchanged, as "
+                "[True, False]."
             )
         return cls("given", tuple(tensor.shape), False, tuple(tensor.flatten().tolist()))
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from diffeo.bijections.bijection import Bijection
-from diffeo.errors import ConfigError
+from diffeo.errors import ConfigError, at_least
 from diffeo.registry import register
 
 
@@ -26,8 +26,9 @@ class Permutation(Bijection):
 
     def __init__(self, order: Sequence[int]) -> None:
         super().__init__()
-        if not order or sorted(order) != list(range(len(order))):
-            raise ConfigError(f"order={list(order)!r:.80} must be a permutation of 0 … {len(order) - 1}.")
+        whole = isinstance(order, list | tuple) and all(type(k) is int for k in order)
+        if not whole or not order or sorted(order) != list(range(len(order))):
+            raise ConfigError(f"order={order!r:.80} must be a permutation of 0 … D − 1, as [2, 0, 1].")
         self.event_shape = torch.Size([len(order)])
         there = torch.tensor(list(order))
         # The argument says it all: a file that held them too could contradict it.
@@ -37,11 +38,14 @@ class Permutation(Bijection):
     @classmethod
     def reverse(cls, features: int) -> Self:
         """Return the permutation that reverses the features."""
+        at_least("features", features, 1)
         return cls(list(range(features))[::-1])
 
     @classmethod
     def random(cls, features: int, seed: int = 0) -> Self:
         """Return a random permutation, fixed by ``seed``."""
+        at_least("features", features, 1)
+        at_least("seed", seed, 0)
         generator = torch.Generator().manual_seed(seed)
         return cls(torch.randperm(features, generator=generator).tolist())
 

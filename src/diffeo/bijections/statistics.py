@@ -19,8 +19,8 @@ def finite_rows(x: Tensor, event_shape: torch.Size, what: str) -> Tensor:
     flat = flat[flat.isfinite().all(-1)]
     if flat.shape[0] == 0:
         raise DataError(
-            f"x has no row of finite numbers to initialise {what} from; "
-            f"it was given shape {tuple(x.shape)}."
+            f"x of shape {tuple(x.shape)} has no row of finite numbers; {what} needs at least one to be "
+            "initialised from: pass complete rows."
         )
     return flat
 

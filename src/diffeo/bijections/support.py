@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from diffeo.bijections.bijection import Bijection
-from diffeo.errors import ConfigError
+from diffeo.errors import ConfigError, at_least, number
 from diffeo.kernels.safe import split_safe, sum_event
 from diffeo.registry import register
 
@@ -40,6 +40,8 @@ class Log(Bijection):
 
     def __init__(self, shift: float = 0.0, event_ndim: int = 1) -> None:
         super().__init__()
+        number("shift", shift)
+        at_least("event_ndim", event_ndim, 1)
         self.shift, self.event_ndim = float(shift), event_ndim
         self.codomain = constraints.greater_than(self.shift)
 
@@ -92,10 +94,12 @@ class Logit(Bijection):
         self, low: float = 0.0, high: float = 1.0, alpha: float = 0.0, event_ndim: int = 1
     ) -> None:
         super().__init__()
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise ConfigError(f"low={low!r} and high={high!r} must be finite with low < high.")
-        if not 0 <= alpha < 0.5:
-            raise ConfigError(f"alpha={alpha!r} must lie in [0, 0.5).")
+        number("low", low)
+        number("high", high)
+        if not low < high:
+            raise ConfigError(f"low={low!r} must be below high={high!r}.")
+        number("alpha", alpha, least=0, below=0.5)
+        at_least("event_ndim", event_ndim, 1)
         self.low, self.high, self.alpha = float(low), float(high), float(alpha)
         self.event_ndim = event_ndim
         margin = (self.high - self.low) * self.alpha / (1 - 2 * self.alpha)

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from diffeo.bijections.bijection import Bijection
 from diffeo.bijections.statistics import finite_rows
-from diffeo.errors import ConfigError, at_least, one_of
+from diffeo.errors import at_least, number, one_of
+from diffeo.kernels.safe import safe_limit
 from diffeo.kernels.tiles import even_linear, in_tiles
 from diffeo.registry import register
 
@@ -38,8 +39,7 @@ class Whiten(Bijection):
         super().__init__()
         at_least("features", features, 1)
         one_of("method", method, ("pca", "cholesky"))
-        if not 0 < floor < 1:
-            raise ConfigError(f"floor={floor!r} must lie in (0, 1).")
+        number("floor", floor, above=0, below=1)
         self.features, self.method, self.floor = features, method, floor
         self.event_shape = torch.Size([features])
         self.register_buffer("mean", torch.zeros(features))
@@ -82,10 +82,13 @@ class Whiten(Bijection):
         return in_tiles(self._whitened, x), (-self._log_det()).expand(x.shape[:-1])
 
     def _coloured(self, z: Tensor, context: None = None) -> Tensor:
-        return even_linear(z * self.get_buffer("scale"), self.get_buffer("factor"), self.get_buffer("mean"))
+        near, unit = _in_range(z)
+        spread = even_linear(near / unit * self.get_buffer("scale"), self.get_buffer("factor"))
+        return _restored(spread, unit, z) + self.get_buffer("mean")
 
     def _whitened(self, x: Tensor, context: None = None) -> Tensor:
-        centred, factor = x - self.get_buffer("mean"), self.get_buffer("factor")
+        near, unit = _in_range(x)
+        centred, factor = near / unit - self.get_buffer("mean") / unit, self.get_buffer("factor")
         if self.method == "pca":
             deviation = self._deviation()
             value = even_linear(centred, factor.T)
@@ -99,7 +102,7 @@ class Whiten(Bijection):
             rows = torch.nn.functional.pad(centred, (0, odd)).T
             solved = torch.linalg.solve_triangular(factor, rows, upper=False, unitriangular=True)
             value = solved.T[:, : self.features]
-        return value / self.get_buffer("scale")
+        return _restored(value / self.get_buffer("scale"), unit, x)
 
     def _deviation(self) -> Tensor | None:
         """Return E = QᵀQ − I, by which the stored eigenvectors Q miss orthogonality; None in float32.
@@ -127,3 +130,21 @@ class Whiten(Bijection):
             spread = factor if self.method == "pca" else torch.linalg.inv(factor).abs().T
             return (given.abs() + mean) @ spread / scale
         return (given.abs() * scale) @ factor.T + mean
+
+
+def _in_range(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return rows without infinities, and for each the unit in which its products cannot overflow.
+
+    The unit is 1 but for rows beyond the safe limit. Of two infinite terms a product makes NaN, so an
+    infinity is read as the largest number, and :func:`_restored` puts it back.
+    """
+    largest = torch.finfo(rows.dtype).max
+    near = rows.clamp(-largest, largest)
+    size = torch.nan_to_num(near.detach().abs().amax(-1, keepdim=True), nan=1.0)
+    return near, (size / safe_limit(rows.dtype)).clamp(min=1.0)
+
+
+def _restored(value: Tensor, unit: Tensor, rows: Tensor) -> Tensor:
+    """Return ``value`` out of its unit, infinite where an infinity of its row has gone into it."""
+    infinite = rows.detach().isinf().any(-1, keepdim=True) & (value.detach().abs() >= 1)
+    return torch.where(infinite, value.detach() * torch.inf, value * unit)

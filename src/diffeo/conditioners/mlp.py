@@ -15,6 +15,7 @@ from diffeo.conditioners.conditioner import (
     with_context,
     zero_linear,
 )
+from diffeo.errors import number
 from diffeo.registry import register
 
 
@@ -49,13 +50,15 @@ class MLP(Conditioner):
     ) -> None:
         super().__init__()
         self._sizes(in_features, out_features, n_params, context)
-        width = in_features + context
+        activation_of(activation)
+        number("dropout", dropout, least=0, below=1)
+        sizes, width = hidden_sizes(hidden), in_features + context
         if width == 0 or out_features == 0:
             self.layers = None
             self.free = nn.Parameter(torch.zeros(out_features * n_params))
             return
         layers: list[nn.Module] = []
-        for size in hidden_sizes(hidden):
+        for size in sizes:
             layers += [Linear(width, size), activation_of(activation)]
             if dropout:
                 layers.append(nn.Dropout(dropout))

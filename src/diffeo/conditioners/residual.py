@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from diffeo.conditioners.conditioner import Conditioner, Linear, activation_of, with_context, zero_linear
-from diffeo.errors import at_least
+from diffeo.errors import at_least, number
 from diffeo.registry import register
 
 
@@ -62,6 +62,8 @@ class ResidualMLP(Conditioner):
     ) -> None:
         super().__init__()
         self._sizes(in_features, out_features, n_params, context)
+        activation_of(activation)
+        number("dropout", dropout, least=0, below=1)
         at_least("width", width, 1)
         at_least("blocks", blocks, 0)
         if in_features + context == 0 or out_features == 0:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from diffeo.bijections import Bijection, Chain, Inverse
 from diffeo.conditioners import Conditioner
 from diffeo.diagnostics.checks.subject import BrokenContract, adopt, apply, own_copy
-from diffeo.errors import ShapeError
+from diffeo.errors import DtypeError, ShapeError
 from diffeo.flows import Flow
 
 #: Sizes tried for a map that does not say how many features it has.
@@ -54,6 +54,8 @@ def gather(target: Any, x: Tensor | None, context: Tensor | None, seed: int) -> 
     Raises:
         ShapeError: the event shape is not known and could not be found; the message says what to pass.
     """
+    if isinstance(x, Tensor) and x.is_complex():
+        raise DtypeError(f"x has dtype {x.dtype}; expected real numbers: pass x.real, or both parts.")
     bijection = adopt(target)
     generator = torch.Generator().manual_seed(seed)
     ndim = bijection.event_ndim

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +67,7 @@ class Base(Part, nn.Module):
 
 def event_shape_of(features: int | Sequence[int]) -> torch.Size:
     """Return the event shape that ``features`` (a count, or a shape such as C, H, W) stands for."""
-    sizes = [features] if isinstance(features, int) else list(features)
+    sizes: list[Any] = list(features) if isinstance(features, list | tuple) else [features]
     if not sizes or not all(
         isinstance(size, int) and not isinstance(size, bool) and size >= 1 for size in sizes
     ):

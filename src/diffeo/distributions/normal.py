@@ -20,7 +20,8 @@ def _log_normal(z: Tensor) -> Tensor:
     """Return log N(z; 0, 1), elementwise."""
     # Up to here the square is finite; beyond it overflows to the −inf that it should be.
     ok, inner = split_safe(z, 1e154 if z.dtype == torch.float64 else 1e19)
-    return torch.where(ok, -0.5 * inner.square(), -z.detach().square()) - _HALF_LOG_2PI
+    far = -(z.detach() * math.sqrt(0.5)).square()  # halved first: where only the square is out of range
+    return torch.where(ok, -0.5 * inner.square(), far) - _HALF_LOG_2PI
 
 
 @register("distributions.StandardNormal")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from diffeo.distributions.base import Base
-from diffeo.errors import ConfigError
+from diffeo.errors import ConfigError, number
 from diffeo.kernels.safe import sum_event
 from diffeo.registry import register
 
@@ -25,8 +25,10 @@ class Uniform(Base):
 
     def __init__(self, features: int | Sequence[int], low: float = 0.0, high: float = 1.0) -> None:
         super().__init__(features)
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise ConfigError(f"low={low!r} and high={high!r} must be finite with low < high.")
+        number("low", low)
+        number("high", high)
+        if not low < high:
+            raise ConfigError(f"low={low!r} must be below high={high!r}.")
         self.low, self.high = float(low), float(high)
 
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from diffeo._version import __version__
-from diffeo.errors import ConfigError, FileError, UnknownKindError, UserError
+from diffeo.errors import ConfigError, FileError, UnknownKindError, UserError, a_path
 from diffeo.files import container
 from diffeo.registry import from_spec, register_own, to_spec
 
@@ -29,6 +29,7 @@ def save(model: nn.Module, path: str | PathLike[str], extra: dict[str, Any] | No
         ConfigError: a part is not registered, or ``extra`` is not plain JSON.
         FileError: the file cannot be written; what was there before is untouched.
     """
+    a_path("path", path)
     try:
         plain = json.loads(json.dumps(extra or {}, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
@@ -48,6 +49,7 @@ def describe_file(path: str | PathLike[str]) -> dict[str, Any]:
     Keys: ``format``, ``version``, ``model`` (the description of the parts), ``extra``, ``digest`` and
     ``tensors`` (each one's shape).
     """
+    a_path("path", path)
     about, shapes = container.read_header(path)
     return {**_checked(about, path), "tensors": {name: list(shapes[name]) for name in shapes}}
 
@@ -64,6 +66,8 @@ def load(path: str | PathLike[str], device: torch.device | str | None = None) ->
             this library.
         UnknownKindError: it names a part that is not registered in this process.
     """
+    a_path("path", path)
+    _check_device(device)
     with container.opened(path) as file:
         about, shapes = container.header_of(file)
         spec = _checked(about, path)["model"]
@@ -88,6 +92,17 @@ def load(path: str | PathLike[str], device: torch.device | str | None = None) ->
     if len(dtypes) == 1:
         model.to(dtypes.pop())
     return model.to(device).eval() if device is not None else model.eval()
+
+
+def _check_device(device: torch.device | str | None) -> None:
+    """Raise :class:`ConfigError` unless numbers can be held there."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        raise ConfigError(
+            f"device={device!r} cannot be used here ({str(error).splitlines()[0][:80]}); expected "
+            "cpu, cuda or another device of this torch."
+        ) from error
 
 
 def _other_tensors(wanted: dict[str, Tensor], shapes: dict[str, tuple[int, ...]], path: Any) -> FileError:

@@ -15,8 +15,14 @@ from diffeo.bijections.chain import layers_of
 from diffeo.bijections.rounding import TRUST, Decoded, predicted_error
 from diffeo.conditioners import Conditioner
 from diffeo.distributions import Base
-from diffeo.errors import ConfigError, DtypeError
-from diffeo.kernels.shapes import check_context, check_event
+from diffeo.errors import ConfigError, a_part
+from diffeo.kernels.shapes import (
+    check_broadcast,
+    check_context,
+    check_event,
+    check_tensor,
+    sample_sizes,
+)
 from diffeo.registry import Part, register
 
 if TYPE_CHECKING:
@@ -51,22 +57,21 @@ class Flow(Part, nn.Module):
         super().__init__()
         if not isinstance(base, Base):
             raise ConfigError(
-                f"base is a {type(base).__name__}; expected a diffeo base. A torch.distributions "
-                "object goes in as diffeo.distributions.Wrapped(distribution)."
+                f"base is a {type(base).__name__}; expected a diffeo base: pass one, as StandardNormal(2). "
+                "A torch.distributions object goes in as diffeo.distributions.Wrapped(distribution)."
             )
-        if not isinstance(bijection, Bijection):
-            raise ConfigError(f"bijection is a {type(bijection).__name__}; expected a diffeo Bijection.")
+        a_part("bijection", bijection, Bijection, "Scale(2)")
         if base.event_ndim != bijection.event_ndim:
             raise ConfigError(
                 f"base has events of {base.event_ndim} dimension(s), bijection of "
-                f"{bijection.event_ndim}; expected the same."
+                f"{bijection.event_ndim}; expected the same: build both for one shape."
             )
         for name, layer in layers_of(bijection):
             shape = getattr(layer, "event_shape", base.event_shape)
             if shape != base.event_shape:
                 raise ConfigError(
                     f"bijection layer {name} has events of shape {tuple(shape)}, the base of shape "
-                    f"{tuple(base.event_shape)}; expected the same."
+                    f"{tuple(base.event_shape)}; expected the same: build both for one shape."
                 )
         self.base, self.bijection = base, bijection
         self._context_features = max(
@@ -203,7 +208,7 @@ class Flow(Part, nn.Module):
 
     def given(self, context: Tensor) -> GivenFlow:
         """Return this flow with the context bound: ``flow.given(c).log_prob(x)``."""
-        check_context(context, self.context_features)
+        self._check_context(context)
         return GivenFlow(self, context)
 
     def distribution(self, context: Tensor | None = None) -> FlowDistribution:
@@ -216,7 +221,7 @@ class Flow(Part, nn.Module):
         """
         from diffeo.flows.torch_distribution import FlowDistribution
 
-        check_context(context, self.context_features)
+        self._check_context(context)
         return FlowDistribution(self, context)
 
     def then(self, bijection: Bijection) -> Flow:
@@ -224,6 +229,7 @@ class Flow(Part, nn.Module):
 
         It shares this flow's parameters. ``flow.then(Standardize(2))`` states its density in raw units.
         """
+        a_part("bijection", bijection, Bijection, "Standardize(2)")
         return Flow(self.base, Chain(self.bijection, bijection))
 
     @torch.no_grad()
@@ -242,24 +248,16 @@ class Flow(Part, nn.Module):
     # -- inside ----------------------------------------------------------------------------------
 
     def _check(self, x: Tensor, context: Tensor | None, name: str) -> None:
-        if not isinstance(x, Tensor):
-            raise DtypeError(
-                f"{name} is a {type(x).__name__}; expected a torch.Tensor: "
-                f"torch.as_tensor({name}, dtype={self.dtype})."
-            )
+        check_tensor(name, x, self.dtype, self.base.device)
         check_event(name, x, self.event_shape)
+        self._check_context(context)
+        if context is not None:
+            check_broadcast(x.shape[: x.ndim - len(self.event_shape)], context.shape[:-1])
+
+    def _check_context(self, context: Tensor | None) -> None:
+        if context is not None:
+            check_tensor("context", context, self.dtype, self.base.device)
         check_context(context, self.context_features)
-        for argument, value in ((name, x), ("context", context)):
-            if value is not None and value.dtype != self.dtype:
-                raise DtypeError(
-                    f"{argument} has dtype {value.dtype}, the flow computes in {self.dtype}; "
-                    f"pass {argument}.to({self.dtype}), or convert the flow: flow.to({value.dtype})."
-                )
-            if value is not None and value.device != self.base.device:
-                raise DtypeError(
-                    f"{argument} is on {value.device}, the flow on {self.base.device}; "
-                    f"pass {argument}.to({str(self.base.device)!r})."
-                )
 
     def _inverse(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         self._check(x, context, "x")
@@ -268,8 +266,13 @@ class Flow(Part, nn.Module):
     def _draw(
         self, shape: Sequence[int], context: Tensor | None, generator: torch.Generator | None
     ) -> Tensor:
-        check_context(context, self.context_features)
-        sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+        self._check_context(context)
+        sizes = sample_sizes(shape)
+        if generator is not None and not isinstance(generator, torch.Generator):
+            raise ConfigError(
+                f"generator is a {type(generator).__name__}; expected a torch.Generator: pass "
+                "torch.Generator().manual_seed(0)."
+            )
         batch = sizes if context is None else (*sizes, *context.shape[:-1])
         return self.base.sample(batch, context, generator=generator)
 

@@ -69,4 +69,4 @@ def NICE(
         )
         layers.append(Coupling(law, conditioner, part))
     # The paper counts couplings from the data; a chain counts from the noise.
-    return Flow(base or StandardLogistic(features), Chain(Scale(features), *layers[::-1]))
+    return Flow(StandardLogistic(features) if base is None else base, Chain(Scale(features), *layers[::-1]))

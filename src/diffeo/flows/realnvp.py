@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from diffeo.bijections import BatchNorm, Bijection, Chain, Coupling, Mask
 from diffeo.conditioners import MLP
 from diffeo.distributions import Base, StandardNormal
-from diffeo.errors import at_least, one_of
+from diffeo.errors import at_least, flag, one_of
 from diffeo.flows.flow import Flow
 from diffeo.flows.one_feature import warn_one_feature
 from diffeo.laws import Affine
@@ -56,6 +56,7 @@ def RealNVP(
     """
     at_least("features", features, 1)
     at_least("couplings", couplings, 1)
+    flag("batch_norm", batch_norm)
     one_of("mask", mask, ("alternating", "halves"))
     if features == 1:
         warn_one_feature("RealNVP", "normal")
@@ -75,4 +76,4 @@ def RealNVP(
         if batch_norm:
             layers.append(BatchNorm(features))
         layers.append(Coupling(law, conditioner, part))
-    return Flow(base or StandardNormal(features), Chain(*layers))
+    return Flow(StandardNormal(features) if base is None else base, Chain(*layers))

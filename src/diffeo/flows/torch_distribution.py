@@ -41,7 +41,7 @@ class FlowDistribution(Distribution):
         if self.context is None and size:
             raise ShapeError(
                 f"batch_shape={tuple(size)} was asked of a flow without context, whose batch shape is "
-                "(); sample with a shape instead: p.sample((…,))."
+                "(); expected that: sample with a shape instead, p.sample((…,))."
             )
         context = None if self.context is None else self.context.expand(*size, -1)
         return FlowDistribution(self.flow, context, validate_args=self._validate_args)

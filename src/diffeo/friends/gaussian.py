@@ -6,7 +6,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from diffeo.friends.units import Array, Units, as_rows
+from diffeo.errors import number
+from diffeo.friends.units import Array, Units, as_rows, fitted
 
 
 class Gaussian:
@@ -19,14 +20,17 @@ class Gaussian:
 
     name = "Gaussian, full covariance"
 
+    _units: Units | None = None
+
     def __init__(self, floor: float = 1e-10) -> None:
+        number("floor", floor, above=0, below=1)
         self.floor = floor
 
     def fit(self, x: Any) -> Self:
         """Read mean and covariance off ``x`` (eigenvalues at least ``floor`` of the largest)."""
         rows = as_rows(x)
-        self._units = Units.of(rows)
-        standard = self._units.to_standard(rows)
+        units = self._units = Units.of(rows)
+        standard = units.to_standard(rows)
         values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(standard.T, bias=True)))
         values = np.maximum(values, self.floor * max(values[-1], self.floor))
         self._vectors, self._deviations = vectors, np.sqrt(values)
@@ -34,8 +38,9 @@ class Gaussian:
 
     def log_prob(self, x: Any) -> Array:
         """Return log p(x) for each row, in nats."""
-        z = self._units.to_standard(as_rows(x)) @ self._vectors / self._deviations
-        log_det = self._units.log_det - np.log(self._deviations).sum()
+        units = fitted(self._units)
+        z = units.to_standard(as_rows(x)) @ self._vectors / self._deviations
+        log_det = units.log_det - np.log(self._deviations).sum()
         return -0.5 * (z**2).sum(1) - 0.5 * z.shape[1] * np.log(2 * np.pi) + log_det
 
     def describe(self) -> str:

@@ -6,8 +6,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from diffeo.errors import ConfigError
-from diffeo.friends.units import Array, Units, as_rows
+from diffeo.errors import at_least
+from diffeo.friends.units import Array, Units, as_rows, fitted
 
 
 class KernelDensity:
@@ -24,9 +24,11 @@ class KernelDensity:
 
     name = "kernel density by cross-validation"
 
+    _units: Units | None = None
+
     def __init__(self, bandwidths: int = 25, folds: int = 5) -> None:
-        if bandwidths < 1 or folds < 2:
-            raise ConfigError(f"bandwidths={bandwidths} must be at least 1 and folds={folds} at least 2.")
+        at_least("bandwidths", bandwidths, 1)
+        at_least("folds", folds, 2)
         self.bandwidths, self.folds = bandwidths, folds
 
     def fit(self, x: Any) -> Self:
@@ -35,8 +37,8 @@ class KernelDensity:
         from sklearn.neighbors import KernelDensity as Kernel
 
         rows = as_rows(x)
-        self._units = Units.of(rows)
-        standard = self._units.to_standard(rows)
+        units = self._units = Units.of(rows)
+        standard = units.to_standard(rows)
         scott = len(rows) ** (-1 / (rows.shape[1] + 4))
         grid = {"bandwidth": scott * np.geomspace(1 / 3, 3, self.bandwidths)}
         folds = KFold(min(self.folds, len(rows)), shuffle=True, random_state=0)
@@ -45,7 +47,8 @@ class KernelDensity:
 
     def log_prob(self, x: Any) -> Array:
         """Return log p(x) for each row, in nats."""
-        return self._model.score_samples(self._units.to_standard(as_rows(x))) + self._units.log_det
+        units = fitted(self._units)
+        return self._model.score_samples(units.to_standard(as_rows(x))) + units.log_det
 
     def describe(self) -> str:
         """Return what was chosen, in a few words."""

@@ -8,8 +8,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from diffeo.errors import ConfigError
-from diffeo.friends.units import Array, Units, as_rows
+from diffeo.errors import ConfigError, at_least, one_of
+from diffeo.friends.units import Array, Units, as_rows, fitted
 
 
 class GaussianMixture:
@@ -29,14 +29,22 @@ class GaussianMixture:
 
     name = "Gaussian mixture by BIC"
 
+    _units: Units | None = None
+
     def __init__(
         self,
         components: Sequence[int] = tuple(range(1, 11)),
         covariances: Sequence[str] = ("full", "tied", "diag"),
         seed: int = 0,
     ) -> None:
-        if not components or not covariances:
-            raise ConfigError("components and covariances must each name at least one choice.")
+        for argument, choices in (("components", components), ("covariances", covariances)):
+            if not isinstance(choices, list | tuple) or not choices:
+                raise ConfigError(f"{argument}={choices!r} must be a sequence of at least one choice.")
+        for k in components:
+            at_least("components", k, 1)
+        for covariance in covariances:
+            one_of("covariances", covariance, ("full", "tied", "diag", "spherical"))
+        at_least("seed", seed, 0)
         self.components, self.covariances, self.seed = components, covariances, seed
 
     def fit(self, x: Any) -> Self:
@@ -45,8 +53,8 @@ class GaussianMixture:
         from sklearn.mixture import GaussianMixture as Mixture
 
         rows = as_rows(x)
-        self._units = Units.of(rows)
-        standard = self._units.to_standard(rows)
+        units = self._units = Units.of(rows)
+        standard = units.to_standard(rows)
         best, lowest = None, np.inf
         with warnings.catch_warnings():
             # A candidate that has not converged yet is still a density, and BIC judges it as it is.
@@ -60,13 +68,16 @@ class GaussianMixture:
                     if criterion < lowest:
                         best, lowest = model, criterion
         if best is None:
-            raise ConfigError(f"components={list(self.components)} are all more than the {len(rows)} rows.")
+            raise ConfigError(
+                f"components={list(self.components)} must not all be more than the {len(rows)} rows."
+            )
         self._model: Any = best
         return self
 
     def log_prob(self, x: Any) -> Array:
         """Return log p(x) for each row, in nats."""
-        return self._model.score_samples(self._units.to_standard(as_rows(x))) + self._units.log_det
+        units = fitted(self._units)
+        return self._model.score_samples(units.to_standard(as_rows(x))) + units.log_det
 
     def describe(self) -> str:
         """Return what was chosen, in a few words."""

@@ -8,20 +8,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffeo.errors import DataError
+from diffeo.errors import ConfigError, DataError
+from diffeo.kernels.arrays import as_numbers
 
 Array = NDArray[np.float64]
 
 
 def as_rows(x: Any) -> Array:
     """Return ``x`` as a float64 array of shape (rows, columns), or raise."""
-    rows = np.asarray(x, dtype=np.float64)
+    rows = as_numbers("x", x)
     if rows.ndim != 2 or rows.size == 0:
-        raise DataError(f"x has shape {rows.shape}; expected (rows, columns) with at least one of each.")
+        raise DataError(
+            f"x has shape {rows.shape}; expected (rows, columns) with at least one of each: reshape it."
+        )
     if not np.isfinite(rows).all():
         row = int(np.argmin(np.isfinite(rows).all(1)))
-        raise DataError(f"x has a value that is not finite, first in row {row}; leave such rows out.")
+        raise DataError(
+            f"x has a value that is not finite, first in row {row}; expected numbers: leave such rows out."
+        )
     return rows
+
+
+def fitted(units: Units | None) -> Units:
+    """Return the units of a fitted model, or raise :class:`ConfigError`."""
+    if units is None:
+        raise ConfigError(
+            "fit has not been called: the model is not fitted yet; expected fit(x) first. Call it."
+        )
+    return units
 
 
 @dataclass(frozen=True)
@@ -34,11 +48,21 @@ class Units:
     @classmethod
     def of(cls, rows: Array) -> Units:
         """Return the mean and standard deviation of each column (1 for a constant one)."""
-        scale = rows.std(0)
-        return cls(rows.mean(0), np.where(scale > 0, scale, 1.0))
+        if len(rows) < 2:
+            raise DataError(f"x has {len(rows)} row; expected at least 2, to have a spread: add rows.")
+        # Divided by the largest magnitude first, so that squares of 1e±300 neither overflow nor vanish.
+        size = np.abs(rows).max(0)
+        unit = np.where(size > 0, size, 1.0)
+        scale = (rows / unit).std(0) * unit
+        return cls((rows / unit).mean(0) * unit, np.where(scale > 0, scale, 1.0))
 
     def to_standard(self, rows: Array) -> Array:
         """Return u."""
+        if rows.shape[1] != len(self.mean):
+            raise DataError(
+                f"x has shape {rows.shape}; expected (rows, {len(self.mean)}), as it was fitted to: pass "
+                "the same columns."
+            )
         return (rows - self.mean) / self.scale
 
     def to_data(self, standard: Array) -> Array:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from diffeo.errors import ConfigError
+from diffeo.errors import number
 from diffeo.kernels.affine import scale_shift, unscale_unshift
 from diffeo.kernels.safe import bounded
 from diffeo.laws.law import Law
@@ -37,8 +37,7 @@ class Affine(Law):
     bound: float = 2.0
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.bound, int | float) and 0 < self.bound <= 20):
-            raise ConfigError(f"bound={self.bound!r} must be a number in (0, 20].")
+        number("bound", self.bound, above=0, most=20)
 
     @property
     def n_params(self) -> int:

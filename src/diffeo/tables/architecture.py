@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from diffeo.bijections import Whiten
+from diffeo.conditioners.conditioner import hidden_sizes
 from diffeo.errors import at_least, one_of
 from diffeo.flows import NICE, Flow, RealNVP
 
@@ -34,10 +35,9 @@ class Architecture:
 
     def __post_init__(self) -> None:
         one_of("flow", self.flow, ("realnvp", "nice"))
-        if self.couplings is not None:
-            at_least("couplings", self.couplings, 1)
-        for width in self.hidden or ():
-            at_least("hidden", width, 1)
+        at_least("couplings", self.couplings, 1, optional=True)
+        if self.hidden is not None:
+            hidden_sizes(self.hidden)
 
     def build(self, columns: int, rows: int) -> Flow:
         """Return an untrained flow of ``columns`` features for ``rows`` training rows."""

@@ -37,7 +37,7 @@ class Delimited:
         self._rest, self._ended = b"", False
         start = file.read(block)
         if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            raise DataError(f"{shown} is UTF-16 text; save it as UTF-8 and try again.")
+            raise DataError(f"{shown} is UTF-16 text; expected UTF-8: save it as that and try again.")
         start = start.removeprefix(b"\xef\xbb\xbf")
         # Line ends of the old Macintosh: a carriage return alone.
         self._carriage = b"\r" in start and b"\n" not in start
@@ -68,8 +68,9 @@ class Delimited:
             if wrong.size:
                 found = int(fields[wrong[0]])
                 raise DataError(
-                    f"{self._shown} row {row + int(wrong[0])} has {found} field(s), the header has "
-                    f"{len(self.names)}. Mend that row; a field that contains {self.separator!r} or a line "
+                    f"{self._shown} row {row + int(wrong[0])} has {found} field(s); expected "
+                    f"{len(self.names)}, as the header has. Mend that row; a field that contains "
+                    f"{self.separator!r} or a line "
                     'end is written in double quotes, and a double quote in it as "".'
                 )
             try:
@@ -111,7 +112,7 @@ class Delimited:
             if self._ended:
                 raise DataError(
                     f"{self._shown} is empty; expected a header line with the names of the columns, "
-                    "then rows of numbers."
+                    "then rows of numbers: add them."
                 )
             self._check_length(0)
             self._more()
@@ -130,7 +131,7 @@ class Delimited:
                 if self._rest.strip():
                     raise DataError(
                         f"{self._shown} ends inside a double quote that row {row} or a later one opens; "
-                        "close it."
+                        "expected another to end it: close it."
                     )
                 return None, none
             self._check_length(row)
@@ -152,11 +153,16 @@ class Delimited:
 
     def _decoded(self, text: bytes) -> str:
         try:
+            if b"\x00" in text:
+                raise DataError(
+                    f"{self._shown} holds a NUL byte (0x00); expected text: convert it, or check the file."
+                )
             return text.decode()
         except UnicodeDecodeError as error:
             raise DataError(
                 f"{self._shown} is not UTF-8 text: it holds the byte 0x{text[error.start]:02x} after "
-                f"{text[max(0, error.start - 20) : error.start]!r}. Save it as UTF-8 and try again."
+                f"{text[max(0, error.start - 20) : error.start]!r}; expected it to be: save it as UTF-8 "
+                "and try again."
             ) from error
 
     def _check_length(self, row: int) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from diffeo.errors import ConfigError
+from diffeo.errors import ConfigError, a_part, number
 from diffeo.tables.architecture import Architecture
 from diffeo.tables.model import TableModel
 from diffeo.tables.training_rows import TrainingRows, training_rows
@@ -83,14 +83,18 @@ def fit_table(
         rows = data
     else:
         rows = training_rows(data, columns=columns, drop=drop, missing=missing, constant=constant)
-    if not 0 < validation <= 0.5:
-        raise ConfigError(f"validation={validation!r} is the share of rows held out; expected (0, 0.5].")
-    settings = config or table_training()
+    number("validation", validation, above=0, most=0.5)
+    settings = table_training() if config is None else config
+    design = Architecture() if architecture is None else architecture
+    a_part("config", settings, TrainConfig, "diffeo.TrainConfig(seed=1)")
+    a_part("architecture", design, Architecture, "Architecture(couplings=4)")
+    if callback is not None and not callable(callback):
+        raise ConfigError(f"callback is a {type(callback).__name__}; expected a function: pass one.")
     generator = torch.Generator().manual_seed(settings.seed)
     order = torch.randperm(len(rows.values), generator=generator)
     held_out = min(max(2, round(validation * len(order))), _MOST_HELD_OUT)
     values = torch.from_numpy(rows.values)
-    model = _untrained(rows, architecture or Architecture(), len(order) - held_out, settings.seed)
+    model = _untrained(rows, design, len(order) - held_out, settings.seed)
     model.standardize.initialise(values[order[held_out:]])
     z, log_dets = model.standardize.inverse(values)
     z, log_det = z.to(model.flow.dtype), float(log_dets[0])

@@ -15,10 +15,11 @@ from diffeo.bijections import Chain, Standardize
 from diffeo.errors import ConfigError, DataError, at_least
 from diffeo.files import save
 from diffeo.flows import Flow
+from diffeo.kernels.arrays import as_numbers
 from diffeo.kernels.shapes import check_event
 from diffeo.registry import Part, register
 from diffeo.tables.numbers import to_numbers
-from diffeo.tables.schema import Schema, listed
+from diffeo.tables.schema import Schema, check_frame, listed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -123,6 +124,7 @@ class TableModel(Part, nn.Module):
 
         at_least("n", n, 0)
         at_least("rows", rows, 1)
+        at_least("seed", seed, 0)
         generator = torch.Generator(self.device).manual_seed(seed)
         for start in range(0, max(n, 1), rows):
             z = self.flow.sample((min(rows, n - start),), generator=generator)
@@ -141,18 +143,16 @@ class TableModel(Part, nn.Module):
     def _values(self, data: Any) -> np.ndarray:
         names = self.schema.names
         if type(data).__module__.startswith("polars"):
+            check_frame(data)
             self.schema.check(data.columns)
             return to_numbers(data, names)
         if hasattr(data, "columns") and hasattr(data, "to_numpy"):  # pandas, without requiring it
             self.schema.check([str(name) for name in data.columns])
             data = data[list(names)].to_numpy()
-        try:
-            values = np.asarray(data, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise DataError(f"data cannot be read as an array of numbers: {error}.") from error
+        values = as_numbers("data", data)
         if values.ndim != 2 or values.shape[1] != len(names):
             raise DataError(
                 f"data has shape {values.shape}; expected (rows, {len(names)}): columns {listed(names)} "
-                "in this order."
+                "in this order. Reshape it, or pass a data frame with these columns."
             )
         return values

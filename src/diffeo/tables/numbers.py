@@ -98,7 +98,7 @@ def check_finite(values: np.ndarray, names: Sequence[str], first_row: int, remed
         f"column {names[column]!r} has {what} in row {row + first_row} "
         f"({int(bad[:, column].sum())} of {len(values)} values are missing or infinite"
         + (f"; so have {listed(others)}" if others else "")
-        + f"). {remedy}"
+        + f"); expected numbers. {remedy}"
     )
 
 
@@ -123,6 +123,6 @@ def _not_numeric(frame: pl.DataFrame, names: Sequence[str], first_row: int) -> s
         example = f"row {where + first_row} holds {column[where]!r:.60}"
     also = f" Neither are {listed(names[1:])}." if names[1:] else ""
     return (
-        f"column {names[0]!r} ({column.dtype}) is not numeric: {example}.{also} "
+        f"column {names[0]!r} ({column.dtype}) is not numeric: {example}; expected numbers.{also} "
         f"Leave it out ({drop_remedy(names)}), or turn it into numbers first."
     )

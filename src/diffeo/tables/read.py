@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffeo.errors import DataError, at_least
+from diffeo.errors import DataError, a_path, at_least
 from diffeo.tables.numbers import typed
 from diffeo.tables.sources import open_source
 
@@ -76,9 +76,13 @@ def iter_batches(
 
 
 def _as_path(path: str | PathLike[str]) -> str | Path:
+    a_path("path", path)
     return "-" if str(path) == "-" else Path(path)
 
 
 def _no_rows(path: str | Path, names: list[str]) -> str:
     shown = "standard input" if str(path) == "-" else repr(str(path))
-    return f"{shown} has {len(names)} column(s) and no rows; expected rows of numbers below the header."
+    return (
+        f"{shown} has {len(names)} column(s) and no rows; expected rows of numbers below the header: "
+        "add some."
+    )

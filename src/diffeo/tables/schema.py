@@ -36,7 +36,7 @@ class Column:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not isinstance(self.dtype, str):
-            raise ConfigError(f"name={self.name!r} and dtype={self.dtype!r} must both be text.")
+            raise ConfigError(f"name={self.name!r} and dtype={self.dtype!r} must both be text, as 'width'.")
 
 
 @register("tables.Schema")
@@ -90,6 +90,17 @@ class Schema:
         return tuple(name for name in present if name not in used)
 
 
+def check_frame(data: object) -> None:
+    """Raise :class:`DataError` unless ``data`` is a polars data frame."""
+    import polars as pl
+
+    if not isinstance(data, pl.DataFrame):
+        raise DataError(
+            f"data is a {type(data).__name__}; expected a polars DataFrame: pass polars.DataFrame(…) of "
+            "its columns (.collect() of a lazy one), or diffeo.tables.read_table(path) of a file."
+        )
+
+
 def choose(
     present: Sequence[str], columns: Sequence[str] | None = None, drop: Sequence[str] = ()
 ) -> list[str]:
@@ -102,23 +113,28 @@ def choose(
     ['a', 'c']
     """
     for argument, names in (("columns", columns or ()), ("drop", drop)):
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise ConfigError(f"{argument}={names!r:.80} must be a list of names, as ['a', 'b'].")
         for name in names:
             if name not in present:
                 raise DataError(
-                    f"{argument} names {name!r}, which is not a column of the data; "
-                    f"it has {listed(present)}.{did_you_mean(name, present)}"
+                    f"{argument} names {name!r}, which is not a column of the data; expected some of "
+                    f"{listed(present)}.{did_you_mean(name, present)} Name columns as the data does."
                 )
     wanted = list(dict.fromkeys(columns)) if columns else list(present)
     chosen = [name for name in wanted if name not in set(drop)]
     if not chosen:
-        raise DataError(f"no column is left to model: the data has {listed(present)}, all left out.")
+        raise DataError(
+            f"no column is left to model: the data has {listed(present)}, all left out; expected at least "
+            "one. Drop fewer."
+        )
     return chosen
 
 
 def check_names(names: Sequence[str], shown: str) -> None:
     """Raise :class:`DataError` unless there are columns and all have different names."""
     if not names:
-        raise DataError(f"{shown} has no columns; expected at least one column of numbers.")
+        raise DataError(f"{shown} has no columns; expected at least one column of numbers: add one.")
     if len(set(names)) < len(names):
         repeated = _first_repeated(names)
         places = [k + 1 for k, name in enumerate(names) if name == repeated]

@@ -77,11 +77,13 @@ class _Array:
         else:
             raise DataError(
                 f"{shown} holds an array of shape {array.shape} and type {array.dtype}; expected rows by "
-                "columns: two dimensions, or one for a single column."
+                "columns: two dimensions, or one for a single column. Reshape it."
             )
         plain = [array.dtype[name] for name in self.names] if array.dtype.names else [array.dtype]
         if not all(kind.kind in "iufb" and not kind.subdtype for kind in plain):
-            raise DataError(f"{shown} holds values of type {array.dtype}; expected real numbers.")
+            raise DataError(
+                f"{shown} holds values of type {array.dtype}; expected real numbers: convert them."
+            )
 
     def frames(self, rows: int, numeric: Collection[str]) -> Generator[pl.DataFrame]:
         import polars as pl
@@ -118,11 +120,17 @@ def open_source(path: str | Path) -> Generator[Source]:
             check_names(source.names, shown)
             yield source
         except OSError as error:
-            raise DataError(f"{shown} cannot be read: {error.strerror or error}.") from error
+            raise DataError(
+                f"{shown} cannot be read ({error.strerror or error}); expected a file that its extension "
+                "describes: give its name the right one, or check its permissions."
+            ) from error
         except pl.exceptions.PolarsError as error:
             kind = Path(path).suffix.lstrip(".").upper()
             first = str(error).splitlines()[0]
-            raise DataError(f"{shown} cannot be read as {kind}: {first}.") from error
+            raise DataError(
+                f"{shown} cannot be read as {kind}: {first}; expected what its extension says: give "
+                "its name the right one, or write the file again."
+            ) from error
 
 
 def _open(path: str | Path, shown: str, stack: contextlib.ExitStack) -> Source:
@@ -131,16 +139,16 @@ def _open(path: str | Path, shown: str, stack: contextlib.ExitStack) -> Source:
     file = Path(path)
     extension = file.suffix.lower()
     if not file.exists():
-        raise DataError(f"{shown} does not exist.{_near(file)}")
+        raise DataError(f"{shown} does not exist; expected a file there.{_near(file)} Check the path.")
     if not file.is_file():
-        raise DataError(f"{shown} is not a file; expected one of {', '.join(EXTENSIONS)}.")
+        raise DataError(f"{shown} is not a file; expected one: give its name too.")
     if extension not in EXTENSIONS:
         raise DataError(
-            f"{shown} has the extension {extension!r}; expected one of {', '.join(EXTENSIONS)}, or - for "
-            "CSV on standard input."
+            f"{shown} has the extension {extension!r}; expected one of {', '.join(EXTENSIONS)}: convert "
+            "it, or give - for CSV on standard input."
         )
     if file.stat().st_size == 0:
-        raise DataError(f"{shown} is empty; expected a table with at least one column of numbers.")
+        raise DataError(f"{shown} is empty; expected a table of numbers: give a file that holds one.")
     if extension in _TEXT:
         return _Text(stack.enter_context(open(file, "rb")), shown)
     if extension in (".npy", ".npz"):
@@ -161,6 +169,9 @@ def _load_array(file: Path, shown: str) -> np.ndarray:
     """Return the array in a file; NPY stays on disk (memory-mapped). Nothing is ever unpickled."""
     try:
         if file.suffix.lower() == ".npy":
+            with open(file, "rb") as opened:
+                if opened.read(6) != b"\x93NUMPY":
+                    raise ValueError("it does not begin as one")
             return np.load(file, mmap_mode="r", allow_pickle=False)
         # Opened here, because NumPy leaves a file that is no archive open.
         with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as archive:
@@ -176,8 +187,11 @@ def _load_array(file: Path, shown: str) -> np.ndarray:
     except Exception as error:  # a damaged file fails in zipfile, zlib, ast or NumPy itself
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if "pickle" in reason or "Python objects" in reason:
-            reason = "it holds Python objects, which are never loaded; save an array of numbers"
-        raise DataError(f"{shown} cannot be read as a NumPy array: {reason}.") from error
+            reason = "it is none, or holds Python objects, which are never loaded"
+        raise DataError(
+            f"{shown} cannot be read as a NumPy array: {reason}; expected an array of numbers: save one "
+            "with numpy.save."
+        ) from error
 
 
 def _near(file: Path) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from diffeo.errors import DataError, one_of
 from diffeo.tables.numbers import check_finite, drop_remedy, to_numbers
-from diffeo.tables.schema import Column, Schema, check_names, choose, listed
+from diffeo.tables.schema import Column, Schema, check_frame, check_names, choose, listed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -75,6 +75,7 @@ def training_rows(
     """
     one_of("missing", missing, ("refuse", "drop"))
     one_of("constant", constant, ("refuse", "drop"))
+    check_frame(frame)
     check_names(frame.columns, "the data")
     names = choose(frame.columns, columns, drop)
     _check_named(frame.columns, names)
@@ -90,7 +91,9 @@ def training_rows(
         raise DataError(_constant([names[k] for k in flat], float(values[0, flat[0]])))
     kept = [k for k in range(len(names)) if k not in set(flat)]
     if not kept:
-        raise DataError(f"every column is constant ({listed(names)}); there is no density to learn.")
+        raise DataError(
+            f"every column is constant ({listed(names)}); expected one that varies. Choose other columns."
+        )
     values, names = np.ascontiguousarray(values[:, kept]), [names[k] for k in kept]
     _warn_discrete(values, names)
     _warn_dependent(values, names)
@@ -103,7 +106,7 @@ def _check_named(present: Sequence[str], names: Sequence[str]) -> None:
     if "" in names:
         raise DataError(
             f"column {list(present).index('') + 1} has no name (an index that was saved along, perhaps); "
-            f"name it in the header, or leave it out: {drop_remedy([''])}."
+            f"columns must have one: name it in the header, or leave it out: {drop_remedy([''])}."
         )
 
 
@@ -121,8 +124,9 @@ def _check_rows(usable: int, left_out: int, names: Sequence[str]) -> None:
 def _constant(names: Sequence[str], value: float) -> str:
     also = f" So are {listed(names[1:])}." if names[1:] else ""
     return (
-        f"column {names[0]!r} is constant: every row holds {value:g}, which has no density.{also} Leave it "
-        f"out ({drop_remedy(names)}), or all such columns (constant='drop', --constant drop)."
+        f"column {names[0]!r} is constant: every row holds {value:g}, which has no density; expected "
+        f"values that vary.{also} Leave it out ({drop_remedy(names)}), or all such columns "
+        "(constant='drop', --constant drop)."
     )
 
 

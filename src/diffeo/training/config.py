@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-from diffeo.errors import ConfigError
+from diffeo.errors import ConfigError, at_least, number
 
 
 @dataclass(frozen=True)
@@ -68,19 +66,19 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("max_epochs", "max_steps", "patience", "evaluate_every"):
-            _whole(name, getattr(self, name), 1, optional=True)
-        _whole("batch_size", self.batch_size, 2, optional=True)
-        _whole("seed", self.seed, 0)
-        _whole("max_bad_steps", self.max_bad_steps, 0)
-        _whole("checkpoint_every", self.checkpoint_every, 1)
-        _number("learning_rate", self.learning_rate, above=0)
-        _number("clip_norm", self.clip_norm, above=0, optional=True)
-        _number("time_budget", self.time_budget, above=0, optional=True)
-        _number("weight_decay", self.weight_decay, least=0)
-        _number("min_delta", self.min_delta, least=0)
-        _number("noise", self.noise, least=0)
-        _number("warmup", self.warmup, least=0, below=1)
-        _number("averaging", self.averaging, least=0, below=1)
+            at_least(name, getattr(self, name), 1, optional=True)
+        at_least("batch_size", self.batch_size, 2, optional=True)
+        at_least("seed", self.seed, 0)
+        at_least("max_bad_steps", self.max_bad_steps, 0)
+        at_least("checkpoint_every", self.checkpoint_every, 1)
+        number("learning_rate", self.learning_rate, above=0)
+        number("clip_norm", self.clip_norm, above=0, optional=True)
+        number("time_budget", self.time_budget, above=0, optional=True)
+        number("weight_decay", self.weight_decay, least=0)
+        number("min_delta", self.min_delta, least=0)
+        number("noise", self.noise, least=0)
+        number("warmup", self.warmup, least=0, below=1)
+        number("averaging", self.averaging, least=0, below=1)
         chosen_device(self.device)
 
 
@@ -102,31 +100,3 @@ def chosen_device(name: str) -> torch.device:
     if device.type == "meta":
         raise ConfigError(f"device={name!r} holds no numbers; expected {wanted}.")
     return device
-
-
-def _whole(name: str, given: Any, least: int, *, optional: bool = False) -> None:
-    if optional and given is None:
-        return
-    if isinstance(given, bool) or not isinstance(given, int) or given < least:
-        alternative = ", or None" if optional else ""
-        raise ConfigError(f"{name}={given!r} must be a whole number of at least {least}{alternative}.")
-
-
-def _number(
-    name: str,
-    given: Any,
-    *,
-    least: float = -math.inf,
-    above: float = -math.inf,
-    below: float = math.inf,
-    optional: bool = False,
-) -> None:
-    if optional and given is None:
-        return
-    number = isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given)
-    if not number or given < least or given <= above or given >= below:
-        bounds = [f"of at least {least:g}"] if least > -math.inf else []
-        bounds += [f"above {above:g}"] if above > -math.inf else []
-        bounds += [f"below {below:g}"] if below < math.inf else []
-        alternative = ", or None" if optional else ""
-        raise ConfigError(f"{name}={given!r} must be a finite number {' and '.join(bounds)}{alternative}.")

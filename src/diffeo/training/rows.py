@@ -29,7 +29,10 @@ def as_rows(name: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype) -
             if rows.ndim == 1 and tuple(shape) == (1,)
             else ""
         )
-        raise ShapeError(f"{name} has shape {tuple(rows.shape)}; expected ({wanted}).{hint}")
+        raise ShapeError(
+            f"{name} has shape {tuple(rows.shape)}; expected ({wanted}): reshape it, or build the flow for "
+            f"its features.{hint}"
+        )
     # A sum is one pass without a temporary; it may overflow, so only the slow look decides.
     if not bool(rows.sum().isfinite()):
         _check_finite(name, rows, value)
@@ -38,16 +41,21 @@ def as_rows(name: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype) -
 
 def _from_tensor(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
     if value.layout != torch.strided:
-        raise DtypeError(f"{name} is a tensor of layout {value.layout}; pass {name}.to_dense().")
+        raise DtypeError(
+            f"{name} has layout {value.layout}; expected torch.strided: pass {name}.to_dense()."
+        )
+    if value.device.type == "meta":
+        raise DtypeError(f"{name} is on meta, which holds no numbers; expected a tensor of data: pass one.")
     if not value.is_floating_point():
         raise DtypeError(
-            f"{name} has dtype {value.dtype}; a density is over real numbers. Pass {name}.to({dtype}) if "
-            "its values are measurements; counts and codes have no density (add noise to them first)."
+            f"{name} has dtype {value.dtype}; expected {dtype}, since a density is over real numbers. Pass "
+            f"{name}.to({dtype}) if its values are measurements; counts and codes have no density (add "
+            "noise to them first)."
         )
     if value.dtype != dtype:
         raise DtypeError(
-            f"{name} has dtype {value.dtype}, the flow computes in {dtype}; pass {name}.to({dtype}), or "
-            f"convert the flow: flow.to({value.dtype})."
+            f"{name} has dtype {value.dtype}; expected {dtype}, which the flow computes in: pass "
+            f"{name}.to({dtype})."
         )
     return value.detach()
 
@@ -55,7 +63,8 @@ def _from_tensor(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
 def _from_array(name: str, value: Any, dtype: torch.dtype) -> Tensor:
     if isinstance(value, np.ma.MaskedArray):
         raise DtypeError(
-            f"{name} is a masked array, whose mask would be lost; pass its complete rows as an array."
+            f"{name} is a masked array, whose mask would be lost; expected a plain array: pass its "
+            "complete rows."
         )
     if not isinstance(value, np.ndarray):
         remedy = (
@@ -90,7 +99,8 @@ def _check_finite(name: str, rows: Tensor, given: Any) -> None:
     if original is not None and np.isfinite(original):
         raise DataError(
             f"{name}[{row}] has {original:g} in column {column}, which does not fit in {rows.dtype} "
-            f"({hit.numel()} such row(s)). Convert the flow, flow.double(), or change the column's unit."
+            f"({hit.numel()} such row(s)); expected numbers that do. Convert the flow, flow.double(), or "
+            "change the column's unit."
         )
     raise DataError(
         f"{name} has {hit.numel()} row(s) with NaN or infinity, the first of them {name}[{row}] "
@@ -107,6 +117,6 @@ def check_varies(x: Tensor) -> None:
         shown = ", ".join(str(k) for k in constant[:5]) + (", …" if len(constant) > 5 else "")
         raise DataError(
             f"x has {len(constant)} column(s) with one value only ({shown}; column {constant[0]} is always "
-            f"{float(flat[0, constant[0]]):g}): no density describes that. Leave them out, or spread them "
-            "with TrainConfig(noise=0.01)."
+            f"{float(flat[0, constant[0]]):g}); expected columns that vary, since no density describes "
+            "these. Leave them out, or spread them with TrainConfig(noise=0.01)."
         )

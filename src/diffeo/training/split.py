@@ -6,6 +6,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -86,7 +87,7 @@ def checked_rows(
         train, held = whole, _pair(flow, "validation", validation, "context_val", None)
     _check_enough(train)
     if held is not None and len(held) == 0:
-        raise DataError("validation has no rows; expected at least one, or validation=None.")
+        raise DataError("validation has no rows; expected at least one. Pass some, or validation=None.")
     return train, held
 
 
@@ -94,7 +95,7 @@ def _check_enough(train: Rows) -> None:
     if len(train) < FEWEST_ROWS:
         raise DataError(
             f"x has {len(train)} training row(s); expected at least {FEWEST_ROWS}: fewer say nothing about "
-            "a density."
+            "a density. Add rows, or hold out a smaller part of them."
         )
 
 
@@ -110,14 +111,14 @@ def _pair(flow: Flow, x_name: str, x: Any, context_name: str, context: Any) -> R
         return Rows(rows, None, torch.arange(rows.shape[0]))
     if flow.context_features == 0:
         raise ShapeError(
-            f"{context_name} was given to a flow without context; leave it out, or build the flow with "
-            "context=…, the number of its features."
+            f"{context_name}, of shape {tuple(np.shape(context))}, was given to a flow without context; "
+            "expected none: leave it out, or build the flow with context=…, the number of its features."
         )
     given = as_rows(context_name, context, (flow.context_features,), flow.dtype)
     if given.shape[0] != rows.shape[0]:
         raise ShapeError(
             f"{context_name} has {given.shape[0]} rows, {x_name} has {rows.shape[0]}; expected one row of "
-            "context for each row of data."
+            "context for each row of data: pass as many."
         )
     return Rows(rows, given.to(rows.device), torch.arange(rows.shape[0]))
 
