@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -9,33 +12,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
 from diffeo.diagnostics.checks.subject import check
 from diffeo.diagnostics.figure import Figure
 from diffeo.files import load
 from diffeo.flows import Flow
+from diffeo.testing import state as state_module
+from diffeo.testing.state import torch_state
 from diffeo.training import TrainConfig, fit
-
-
-def torch_state() -> dict[str, Any]:
-    """Return what is global in torch: defaults, switches and the random state.
-
-    >>> sorted(torch_state())[:3]
-    ['anomaly detection', 'default device', 'default dtype']
-    """
-    return {
-        "default dtype": torch.get_default_dtype(),
-        "default device": str(torch.get_default_device()),
-        "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
-        "gradient mode": torch.is_grad_enabled(),
-        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
-        "anomaly detection": torch.is_anomaly_enabled(),
-        "validation of distributions": Distribution._validate_args,  # pyright: ignore[reportPrivateUsage]
-        "matmul precision": torch.get_float32_matmul_precision(),
-        "tf32": (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32),
-        "random state": torch.get_rng_state().tolist(),
-    }
 
 
 @check("global state untouched", "C8")
@@ -78,7 +62,7 @@ def untouched(flow: Flow, x: Tensor, context: Tensor | None = None) -> Figure:
     for name, call in calls.items():
         call()
         after = torch_state()
-        found += [f"{name} changes torch's {key}" for key in state if state[key] != after[key]]
+        found += [f"{name} changes the {key}" for key in state if state[key] != after[key]]
         state = after
     return Figure(
         "global state untouched",
@@ -87,5 +71,39 @@ def untouched(flow: Flow, x: Tensor, context: Tensor | None = None) -> Figure:
         tested=len(calls) * len(state),
         failed=len(found),
         detail="; ".join(found[:3]),
+        figure="C8",
+    )
+
+
+#: Run by a fresh interpreter, which reads the state by a file of its own before it knows diffeo.
+_IMPORT_EVERYTHING = """
+import importlib, json, pkgutil, runpy, sys
+torch_state = runpy.run_path(sys.argv[1])["torch_state"]
+before = torch_state()
+import diffeo
+names = [m.name for m in pkgutil.walk_packages(diffeo.__path__, "diffeo.") if "__main__" not in m.name]
+for name in names:
+    importlib.import_module(name)
+after = torch_state()
+print(json.dumps([len(names) * len(before), [key for key in before if before[key] != after[key]]]))
+"""
+
+
+def imports_untouched() -> Figure:
+    """Count what changes in torch's, NumPy's and Python's global state when all of diffeo is imported.
+
+    >>> imports_untouched().ok
+    True
+    """
+    command = [sys.executable, "-W", "ignore", "-c", _IMPORT_EVERYTHING, str(state_module.__file__)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    tested, found = json.loads(answer.stdout)
+    return Figure(
+        "global state untouched by imports",
+        worst=float(len(found)),
+        limit=0.0,
+        tested=tested,
+        failed=len(found),
+        detail=f"importing diffeo changes {', '.join(found)}" if found else "",
         figure="C8",
     )
