@@ -117,7 +117,7 @@ def test_context_that_cannot_be_used(small, context, validation, error, message)
 
 
 def test_context_for_a_flow_without(small):
-    with pytest.raises(ShapeError, match="context.* was given to a flow without context"):
+    with pytest.raises(ShapeError, match=r"context.* was given to a flow without context"):
         fit(small(), GOOD, context=GOOD)
 
 
