@@ -12,7 +12,7 @@ run: $(STAMP)
 
 test: $(STAMP)
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check src tests scripts
@@ -25,7 +25,7 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix src tests scripts
 
 reliability: $(STAMP)
-	$(BIN)/python scripts/reliability.py
+	$(BIN)/python scripts/reliability.py --json results/reliability.json
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diffeo.diagnostics.checks.determinant import jacobian
-from diffeo.diagnostics.checks.subject import check
+from diffeo.diagnostics.checks.subject import check, precision
 from diffeo.diagnostics.figure import Figure
 from diffeo.flows import Flow
 
@@ -70,7 +70,7 @@ def functional(flow: Flow, x: Tensor, context: Tensor | None = None) -> Figure:
     if not torch.equal(copy.deepcopy(own).log_prob(x, context), reference):
         found.append("a deepcopy has another density")
     return Figure(
-        "torch.func and deepcopy",
+        f"torch.func and deepcopy, {precision(x.dtype)}",
         worst=worst,
         limit=LIMITS[x.dtype],
         tested=len(ways) + 1,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffeo.diagnostics.checks.subject import check
+from diffeo.diagnostics.checks.subject import check, precision
 from diffeo.diagnostics.figure import Figure
 from diffeo.files import load
 from diffeo.flows import Flow
@@ -50,7 +50,7 @@ def two_processes(flow: Flow, x: Tensor, *, seconds: float = 120.0) -> Figure:
             off = max(off, float((given - gradient).abs().amax() / gradient.abs().amax().clamp(min=1.0)))
     limit = LIMITS[x.dtype]
     return Figure(
-        "two processes: loss and gradients",
+        f"two processes: loss and gradients, {precision(x.dtype)}",
         worst=off,
         limit=limit,
         tested=1 + 2 * len(wanted),

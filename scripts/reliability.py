@@ -1,0 +1,315 @@
+"""Measure what diffeo promises, and print it: n tested, n failed, the worst case, the limit.
+
+    python scripts/reliability.py              # everything: some twenty minutes on two cores
+    python scripts/reliability.py --quick      # a spread of everything: some two minutes
+    python scripts/reliability.py --figures A1 D1
+
+No failure in n trials is stated as a rate below 3/n, the bound at 95 % were the trials independent; rows of
+one flow are less so than flows. The exit code is 1 if a promise is broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import platform
+import random
+import sys
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import torch
+
+from diffeo import __version__
+from diffeo.diagnostics import checks
+from diffeo.diagnostics.figure import Figure
+from diffeo.testing import CASES, GAINS, PROMISES, Variant, keep, merged, spread, variants
+from diffeo.testing.contract import DTYPES
+
+#: What is promised, by label; the labels and their order are those of the published page.
+TITLES = {
+    **{promise.figure: promise.text for promise in PROMISES if promise.figure},
+    "A8": "slopes of laws keep their bounds",
+    "B1": "a hostile input ends in a right answer or a clear error",
+    "B6": "an impossible fit is refused at once",
+    "B8": "every error names argument, value, expectation and remedy",
+    "B9": "a change of units changes log p by its logarithm only",
+    "C1": "training killed at any moment resumes bit for bit",
+    "C2": "no file is unreadable after a kill",
+    "C7": "the same seed gives the same bits",
+    "D1": "malicious files are refused, and run nothing",
+    "D2": "damaged files are refused",
+    "D5": "newer files and unknown kinds are told",
+    "D8": "nothing in the package unpickles, evaluates or executes",
+    "E3": "log_prob compiles into one graph",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A piece of work for one process: a function of this file and its arguments."""
+
+    name: str
+    arguments: tuple[object, ...] = ()
+
+    def run(self) -> list[Figure]:
+        """Return the figures."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return list(globals()[self.name](*self.arguments))
+
+
+# -- pieces of work -------------------------------------------------------------------------------
+
+
+def contract(name: str, quick: bool, labels: tuple[str, ...]) -> Iterator[Figure]:
+    """Yield what the variants of a case measure of every promise."""
+    case = CASES[name]
+    chosen = (
+        spread(case)
+        if quick
+        else (dataclasses.replace(v, nodes=300_000) for v in variants([case], dtypes=DTYPES, gains=GAINS))
+    )
+    for variant in chosen:
+        yield from keep(variant, labels)
+    if case.part == "flow":
+        for features in (1, 2, 3):
+            for context in case.contexts:
+                yield from keep(Variant(case, features, context, seed=2, training=True), labels)
+
+
+def draws(name: str, count: int, seed: int) -> Iterator[Figure]:
+    """Yield round trips of a case at random parameters, gains, sizes, contexts and precisions (A1)."""
+    case, draw = CASES[name], random.Random(f"{name} {seed}")
+    for _ in range(count):
+        variant = Variant(
+            case,
+            draw.choice(case.sizes),
+            draw.choice(case.contexts),
+            draw.choice(DTYPES),
+            draw.choice(GAINS),
+            seed=draw.randrange(2**31),
+        )
+        yield from keep(variant, ("A1",))
+
+
+def laws(draws: int) -> Iterator[Figure]:
+    """Yield slopes within bounds (A8), and derivatives of both orders in every mode (A4)."""
+    from diffeo.laws import Additive, Affine
+
+    generator = torch.Generator().manual_seed(0)
+    for law in (Additive(), Affine(), Affine(bound=0.5)):
+        for dtype in DTYPES:
+            yield checks.slope_bounds(law, draws, dtype=dtype, generator=generator)
+        u = 3 * torch.randn(4, 3, generator=generator, dtype=torch.float64)
+        theta = 4 * torch.randn(4, 3 * law.n_params, generator=generator, dtype=torch.float64)
+        for inverse in (False, True):
+            figure = checks.gradcheck(
+                checks.Steered(law, 3), u, theta, inverse=inverse, second=True, every_mode=True
+            )
+            yield dataclasses.replace(figure, name=f"laws: both orders, every mode, {figure.name}")
+
+
+def hostile() -> Iterable[Figure]:
+    """Return the outcomes of the catalogue (B1) and the audit of its messages (B8)."""
+    from diffeo.testing.hostile import run_catalogue
+
+    return run_catalogue()
+
+
+def fits() -> Iterator[Figure]:
+    """Yield other units (B9) and repeated fits (C7)."""
+    from diffeo.testing.fits import other_units, same_seed_same_weights
+
+    yield other_units()
+    yield same_seed_same_weights(repeats=5)
+
+
+def refusals() -> Iterator[Figure]:
+    """Yield the time until an impossible fit is refused (B6)."""
+    from diffeo.testing.fits import refused_in_time
+
+    yield refused_in_time()
+
+
+def files(flips: int) -> Iterator[Figure]:
+    """Yield malicious (D1), damaged (D2) and newer (D5) files, and the source (D8)."""
+    from diffeo.testing.audit import load_safely
+    from diffeo.testing.damaged import bit_flips, newer_and_unknown
+    from diffeo.testing.source import no_code_execution
+
+    yield load_safely()
+    yield bit_flips(flips)
+    yield newer_and_unknown()
+    yield no_code_execution()
+
+
+def graphs(name: str, backends: tuple[str, ...]) -> Iterator[Figure]:
+    """Yield whether log_prob of a case is one graph (E3)."""
+    from diffeo.testing.compiled import one_graph
+
+    case = CASES[name]
+    variant = Variant(case, case.sizes[2], case.contexts[-1], torch.float32)
+    for backend in backends:
+        yield one_graph(variant.flow, variant.x, variant.given, backend=backend)
+
+
+def imports() -> Iterator[Figure]:
+    """Yield what importing changes (C8)."""
+    from diffeo.testing.untouched import imports_untouched
+
+    yield imports_untouched()
+
+
+def processes() -> Iterator[Figure]:
+    """Yield two processes that train as one (E5)."""
+    from diffeo.testing.parallel import two_processes
+
+    for dtype in DTYPES:
+        variant = Variant(CASES["flows.RealNVP"], 7, dtype=dtype)
+        yield two_processes(variant.flow, variant.x)
+
+
+def kills(count: int) -> Iterable[Figure]:
+    """Return what killed and resumed runs end with (C1, C2)."""
+    from diffeo.testing.kills import figures
+
+    return figures(count)
+
+
+# -- the page -------------------------------------------------------------------------------------
+
+
+def plan(quick: bool, labels: Sequence[str]) -> tuple[list[Task], list[Task]]:
+    """Return the tasks for a pool of processes, and those that time or start processes of their own."""
+    kept = tuple(p.figure for p in PROMISES if p.figure in labels)
+    pooled, alone = list[Task](), list[Task]()
+    wanted = set(labels)
+    if kept:
+        pooled += [Task("contract", (name, quick, kept)) for name in CASES]
+    if "A1" in wanted:
+        count, parts = (16, 1) if quick else (250, 4)
+        pooled += [Task("draws", (name, count, seed)) for name in CASES for seed in range(parts)]
+    if wanted & {"A4", "A8"}:
+        pooled.append(Task("laws", (20_000 if quick else 1_000_000,)))
+    if wanted & {"B1", "B8"}:
+        pooled.append(Task("hostile"))
+    if wanted & {"B9", "C7"}:
+        pooled.append(Task("fits"))
+    if wanted & {"D1", "D2", "D5", "D8"}:
+        pooled.append(Task("files", (300 if quick else 20_000,)))
+    if "E3" in wanted:
+        names = [name for name, case in CASES.items() if case.part == "flow"] if quick else list(CASES)
+        backends = ("eager",) if quick else ("eager", "inductor")
+        pooled += [Task("graphs", (name, backends)) for name in names]
+    if "C8" in wanted:
+        alone.append(Task("imports"))
+    if "B6" in wanted:
+        alone.append(Task("refusals"))
+    if "E5" in wanted:
+        alone.append(Task("processes"))
+    if wanted & {"C1", "C2"}:
+        alone.append(Task("kills", (8 if quick else 200,)))
+    return pooled, alone
+
+
+def measure(pooled: list[Task], alone: list[Task], workers: int) -> list[Figure]:
+    """Return all figures, merged; progress goes to standard error."""
+    figures: list[Figure] = []
+    total, began = len(pooled) + len(alone), time.perf_counter()
+
+    def done(task: Task, found: list[Figure]) -> None:
+        figures.extend(found)
+        bad = sum(not figure.ok for figure in found)
+        finished = total - len(waiting)
+        note = f", {bad} figures broken in {task.name} {task.arguments[:1]}" if bad else ""
+        print(
+            f"{time.perf_counter() - began:6.0f} s  {finished}/{total}{note}", file=sys.stderr, flush=True
+        )
+
+    waiting = {*pooled, *alone}
+    with ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        futures = {pool.submit(task.run): task for task in pooled}
+        for future in as_completed(futures):
+            waiting.discard(futures[future])
+            done(futures[future], future.result())
+    for task in alone:
+        waiting.discard(task)
+        done(task, task.run())
+    return merged(figures)
+
+
+def show(figures: list[Figure]) -> None:
+    """Print the page."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    table.add_column("what")
+    for heading in ("tested", "failed", "worst", "limit", "rate"):
+        table.add_column(heading, justify="right")
+    label = ""
+    for figure in figures:
+        if figure.figure != label:
+            label = figure.figure
+            table.add_row(label, f"[bold]{TITLES.get(label, '')}[/bold]")
+        table.add_row(
+            "",
+            f"  {figure.name}",
+            f"{figure.tested:,}",
+            str(figure.failed) if figure.ok else f"[red]{figure.failed}[/red]",
+            f"{figure.worst:.2g}",
+            f"{figure.limit:.2g}",
+            rate(figure),
+        )
+        if not figure.ok:
+            table.add_row("", f"    [red]{figure.detail}[/red]")
+    Console(width=None if sys.stdout.isatty() else 130, highlight=False).print(table)
+
+
+def rate(figure: Figure) -> str:
+    """Return the failure rate, or the bound that no failure in n trials gives."""
+    if not figure.tested:
+        return "not judged"
+    if figure.failed:
+        return f"{figure.failed / figure.tested:.2g}"
+    return f"< {3 / figure.tested:.2g}" if figure.tested > 3 else ""
+
+
+def main() -> int:
+    """Measure, print, write; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a spread of everything, in minutes")
+    parser.add_argument("--figures", nargs="+", metavar="A1", choices=[*TITLES], help="only these")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    given = parser.parse_args()
+    labels = given.figures or list(TITLES)
+    found = measure(*plan(given.quick, labels), given.workers)
+    figures = [figure for figure in found if figure.figure in labels]
+    show(figures)
+    broken = [figure for figure in figures if not figure.ok]
+    print(
+        f"\n{len(figures)} figures, {len(broken)} broken. diffeo {__version__}, torch {torch.__version__}, "
+        f"Python {platform.python_version()}, {platform.machine()}, CPU."
+    )
+    if given.json:
+        rows = [
+            {k: v if not isinstance(v, float) or math.isfinite(v) else None for k, v in vars(f).items()}
+            for f in figures
+        ]
+        given.json.parent.mkdir(parents=True, exist_ok=True)
+        about = {"diffeo": __version__, "torch": torch.__version__, "quick": given.quick, "figures": rows}
+        given.json.write_text(json.dumps(about, indent=1) + "\n")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
