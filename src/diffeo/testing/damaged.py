@@ -111,7 +111,7 @@ def newer_and_unknown() -> Figure:
             expect(read, newer, FileError, "9.1.0", __version__, "format 7", "Upgrade diffeo")
         state = {"format": 7, "version": "9.1.0", "belongs_to": {}, "training": {}}
         expect(read_state, state, FileError, "9.1.0", __version__, "format 7", "Upgrade diffeo")
-        for name in ("mylab.Swap", "bijections.Couplin", "os.system", "flows.NeuralODE"):
+        for name in ("elsewhere.Swap", "bijections.Couplin", "os.system", "flows.Unheard"):
             unknown = {**about, "model": {"kind": name, "args": {}}}
             nested = {**about, "model": {"kind": "flows.Flow", "args": {"base": unknown["model"]}}}
             for content in (unknown, nested):
