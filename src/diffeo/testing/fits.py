@@ -39,8 +39,8 @@ def other_units(
 ) -> Figure:
     """Fit x and a x + b; measure how far log p differs by anything but D log a, in nats.
 
-    The rounding of a x + b does differ. Adam's first steps, which divide a gradient by its own size, magnify
-    that where a gradient is nearly zero; within some dozens of steps the fit forgets it.
+    The rounding of a x + b does differ. Adam's first steps, which divide a gradient by its own size,
+    magnify that where a gradient is nearly zero; within some dozens of steps the fit forgets it.
 
     >>> other_units(factors=(1e3,)).ok
     True

@@ -85,7 +85,17 @@ _MODELS: tuple[Any, ...] = (
 
 
 def _kinds() -> list[Any]:
-    return [*_DOTTED, "elsewhere.Swap", "plug.in.Part", "x" * 10**6, None, 5, True, ["flows.Flow"], {"a": 1}]
+    return [
+        *_DOTTED,
+        "elsewhere.Swap",
+        "plug.in.Part",
+        "x" * 10**6,
+        None,
+        5,
+        True,
+        ["flows.Flow"],
+        {"a": 1},
+    ]
 
 
 _NETWORKS: tuple[dict[str, Any], ...] = (
