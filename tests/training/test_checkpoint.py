@@ -237,3 +237,28 @@ def test_a_flipped_bit_is_found(banana, small, state_path):
     state_path.write_bytes(damaged)
     with pytest.raises(FileError, match="changed after it was written"):
         fit(small(), x, config=CONFIG, checkpoint=state_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors: tensors.pop("weights:bijection.bijections.0.initialised"),
+        lambda tensors: tensors.update({"weights:odd": torch.zeros(2)}),
+        lambda tensors: tensors.update({"optimizer:0/exp_avg": torch.zeros(1, 77)}),
+        lambda tensors: tensors.update({"optimizer:999/step": torch.zeros(())}),
+        lambda tensors: tensors.update({"average:odd": torch.zeros(2)}),
+        lambda tensors: tensors.update({"best:odd": torch.zeros(2)}),
+    ],
+)
+def test_tensors_of_another_shape_are_refused_before_the_flow_changes(banana, small, state_path, change):
+    x, _ = banana(200)
+    fit(small(), x, config=CONFIG, checkpoint=state_path, callback=stop_at(25))
+    about, _ = container.read_header(state_path)
+    tensors = container.read_tensors(state_path, about)
+    change(tensors)
+    container.write(state_path, tensors, {key: value for key, value in about.items() if key != "digest"})
+    flow = small()
+    before = {name: t.clone() for name, t in flow.state_dict().items()}
+    with pytest.raises(FileError, match=r"does not hold the tensors of this flow.*begin anew"):
+        fit(flow, x, config=CONFIG, checkpoint=state_path)
+    assert all(torch.equal(before[name], t) for name, t in flow.state_dict().items())

@@ -13,6 +13,7 @@ from diffeo.bijections.bijection import Bijection
 from diffeo.bijections.statistics import finite_rows, location_and_scale
 from diffeo.distributions.base import event_shape_of
 from diffeo.kernels.affine import scale_shift, unscale_unshift
+from diffeo.kernels.shapes import check_event
 from diffeo.registry import register
 
 
@@ -61,8 +62,10 @@ class ActNorm(Bijection):
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return z ⊙ exp(s) + t and Σ s."""
+        check_event("z", z, self.event_shape)
         return scale_shift(z, self.log_scale, self.shift), self._log_det(z)
 
     def inverse(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return (x − t) ⊙ exp(−s) and −Σ s."""
+        check_event("x", x, self.event_shape)
         return unscale_unshift(x, self.log_scale, self.shift), -self._log_det(x)

@@ -14,6 +14,7 @@ from diffeo.distributions.base import event_shape_of
 from diffeo.errors import ConfigError, number
 from diffeo.kernels.affine import scale_shift, unscale_unshift
 from diffeo.kernels.safe import split_safe
+from diffeo.kernels.shapes import check_event
 from diffeo.registry import register
 
 
@@ -69,12 +70,14 @@ class BatchNorm(Bijection):
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return z √(σ² + ε) + μ and ½ Σ log(σ² + ε), with the running statistics."""
+        check_event("z", z, self.event_shape)
         log_scale = 0.5 * torch.log(self.get_buffer("variance") + self.eps)
         value = scale_shift(z, log_scale, self.get_buffer("mean"))
         return value, self._sum(log_scale, z)
 
     def inverse(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return (x − μ) / √(σ² + ε) and −½ Σ log(σ² + ε)."""
+        check_event("x", x, self.event_shape)
         if self.training:
             mean, variance = self._statistics(x)
             with torch.no_grad():

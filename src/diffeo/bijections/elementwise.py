@@ -12,6 +12,7 @@ from diffeo.distributions.base import event_shape_of
 from diffeo.errors import number
 from diffeo.kernels.affine import scale_shift, unscale_unshift
 from diffeo.kernels.safe import bounded, sum_event
+from diffeo.kernels.shapes import check_event
 from diffeo.registry import register
 
 
@@ -31,6 +32,7 @@ class _Elementwise(Bijection):
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return z · exp(s) + t and Σ s."""
+        check_event("z", z, self.event_shape)
         log_scale, shift = self.scale_and_shift()
         log_det = sum_event(log_scale, self.event_ndim)
         batch = z.shape[: z.ndim - self.event_ndim]
@@ -38,6 +40,7 @@ class _Elementwise(Bijection):
 
     def inverse(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return (x − t) · exp(−s) and −Σ s."""
+        check_event("x", x, self.event_shape)
         log_scale, shift = self.scale_and_shift()
         log_det = -sum_event(log_scale, self.event_ndim)
         batch = x.shape[: x.ndim - self.event_ndim]

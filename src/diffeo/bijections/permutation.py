@@ -10,6 +10,7 @@ from torch import Tensor
 
 from diffeo.bijections.bijection import Bijection
 from diffeo.errors import ConfigError, at_least
+from diffeo.kernels.shapes import check_event
 from diffeo.registry import register
 
 
@@ -51,8 +52,10 @@ class Permutation(Bijection):
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the reordered features and 0."""
+        check_event("z", z, self.event_shape)
         return z.index_select(-1, self.get_buffer("order")), z.new_zeros(z.shape[:-1])
 
     def inverse(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the features in their first order and 0."""
+        check_event("x", x, self.event_shape)
         return x.index_select(-1, self.get_buffer("back")), x.new_zeros(x.shape[:-1])

@@ -13,6 +13,7 @@ from diffeo.bijections.statistics import finite_rows, location_and_scale
 from diffeo.distributions.base import event_shape_of
 from diffeo.errors import one_of
 from diffeo.kernels.safe import sum_event
+from diffeo.kernels.shapes import check_event
 from diffeo.registry import register
 
 
@@ -58,12 +59,14 @@ class Standardize(Bijection):
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return z ⊙ scale + loc and Σ log scale."""
+        check_event("z", z, self.event_shape)
         log_det = sum_event(self.get_buffer("scale").log(), self.event_ndim)
         value = z * self.get_buffer("scale") + self.get_buffer("loc")
         return value, log_det.expand(z.shape[: z.ndim - self.event_ndim])
 
     def inverse(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return (x − loc) / scale and −Σ log scale."""
+        check_event("x", x, self.event_shape)
         log_det = -sum_event(self.get_buffer("scale").log(), self.event_ndim)
         value = (x - self.get_buffer("loc")) / self.get_buffer("scale")
         return value, log_det.expand(x.shape[: x.ndim - self.event_ndim])

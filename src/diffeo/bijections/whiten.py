@@ -11,6 +11,7 @@ from diffeo.bijections.bijection import Bijection
 from diffeo.bijections.statistics import finite_rows
 from diffeo.errors import at_least, number, one_of
 from diffeo.kernels.safe import safe_limit
+from diffeo.kernels.shapes import check_event
 from diffeo.kernels.tiles import even_linear, in_tiles
 from diffeo.registry import register
 
@@ -75,10 +76,12 @@ class Whiten(Bijection):
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return A z + mean and log │det A│."""
+        check_event("z", z, (self.features,))
         return in_tiles(self._coloured, z), self._log_det().expand(z.shape[:-1])
 
     def inverse(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return A⁻¹(x − mean) and −log │det A│."""
+        check_event("x", x, (self.features,))
         return in_tiles(self._whitened, x), (-self._log_det()).expand(x.shape[:-1])
 
     def _coloured(self, z: Tensor, context: None = None) -> Tensor:

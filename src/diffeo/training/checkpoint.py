@@ -20,7 +20,7 @@ from diffeo.flows import Flow
 from diffeo.objectives import Objective
 from diffeo.registry import to_spec
 from diffeo.training.config import TrainConfig
-from diffeo.training.optimisation import Tensors
+from diffeo.training.optimisation import Tensors, weights_of
 from diffeo.training.result import BadStep, Evaluation
 from diffeo.training.split import Rows
 from diffeo.training.state import State
@@ -118,6 +118,32 @@ def load(path: Path, belongs_to: dict[str, Any], device: torch.device) -> State 
             f"checkpoint={shown} is damaged: its training state is not complete ({error!r:.80}). "
             "Choose another path to begin anew."
         ) from error
+
+
+def check_tensors(path: Path, state: State, flow: Flow) -> None:
+    """Raise :class:`FileError` unless a state's tensors are those of ``flow`` and of its optimizer.
+
+    A state that was written for this flow has them; a crafted one may not.
+    """
+    live = weights_of(flow)
+    trained = [p for p in flow.parameters() if p.requires_grad]
+    trained.sort(key=lambda p: p.ndim < 2)  # as the optimizer counts them: matrices first
+    kinds = {name: (t.shape, t.dtype) for name, t in live.items()}
+    moments = {str(k): p.shape for k, p in enumerate(trained)}
+
+    def is_moment(name: str, tensor: Tensor) -> bool:
+        number, _, moment = name.partition("/")
+        return bool(moment) and number in moments and tensor.shape in (moments[number], torch.Size([]))
+
+    parts = (state.tensors.weights, state.tensors.average, state.best)
+    odd = [k for part in parts for k, t in part.items() if kinds.get(k) != (t.shape, t.dtype)]
+    odd += [k for k in kinds if k not in state.tensors.weights or (state.best and k not in state.best)]
+    odd += [k for k, t in state.tensors.optimizer.items() if not is_moment(k, t)]
+    if odd:
+        raise FileError(
+            f"checkpoint={str(path)!r} does not hold the tensors of this flow; the first that differs is "
+            f"{odd[0]!r:.80}. Choose another path to begin anew."
+        )
 
 
 def _state_of(plain: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> State:

@@ -98,6 +98,8 @@ def fit(
     if path is not None:
         belongs_to = files.identity(flow, objective, train, held, config)
         saved = files.load(path, belongs_to, device)
+        if saved is not None:
+            files.check_tensors(path, saved, flow)
     forked = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=forked), torch.enable_grad():
         try:
