@@ -1,7 +1,6 @@
 """What a fit promises: the density, the best weights, the same bits, and nothing else touched."""
 
 import math
-import random
 import time
 
 import numpy as np
@@ -12,6 +11,7 @@ from diffeo.bijections import Standardize, Whiten
 from diffeo.distributions import StandardNormal
 from diffeo.flows import Flow
 from diffeo.objectives import Batch, MaximumLikelihood, Objective
+from diffeo.testing.state import torch_state
 from diffeo.training import Evaluation, TrainConfig, fit
 
 SHORT = TrainConfig(max_steps=70, batch_size=64, evaluate_every=20, averaging=0.0)
@@ -143,29 +143,9 @@ def test_the_same_seed_gives_the_same_bits(banana, small, same_weights):
 def test_global_state_is_untouched(banana, small):
     x, _ = banana(300)
     flow = small(dropout=0.2)
-    before = (
-        torch.get_rng_state(),
-        random.getstate(),
-        np.random.get_state()[1].tolist(),  # noqa: NPY002
-        torch.get_default_dtype(),
-        torch.get_num_threads(),
-        torch.is_grad_enabled(),
-        torch.are_deterministic_algorithms_enabled(),
-        torch.distributions.Distribution._validate_args,
-    )
+    before = torch_state()
     fit(flow, x, config=SHORT)
-    after = (
-        torch.get_rng_state(),
-        random.getstate(),
-        np.random.get_state()[1].tolist(),  # noqa: NPY002
-        torch.get_default_dtype(),
-        torch.get_num_threads(),
-        torch.is_grad_enabled(),
-        torch.are_deterministic_algorithms_enabled(),
-        torch.distributions.Distribution._validate_args,
-    )
-    assert torch.equal(before[0], after[0])
-    assert before[1:] == after[1:]
+    assert torch_state() == before
 
 
 def test_the_global_random_state_has_no_influence(banana, small, same_weights):
