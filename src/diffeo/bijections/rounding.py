@@ -6,6 +6,11 @@ J_{1..k}⁻¹ and J_{1..k−1}⁻¹. To first order, the round-trip error is
 
     predicted = ε · Σ_k ‖J_{1..k}⁻¹ diag(m_k)‖₂ + ‖J_{1..k−1}⁻¹ diag(m̃_k)‖₂.
 
+m_k is the larger of two: the size of the numbers that the layer says it rounds
+(:meth:`~diffeo.bijections.Bijection.rounding_scale`), and what its arithmetic is measured to commit, the
+layer in float32 beside the layer in float64 at the same point, in units of float32's ε. The second
+knows what happens inside a conditioner, where large terms cancel.
+
 Every layer counts: the same formula with only the last Jacobian misses errors by five orders of
 magnitude, because an intermediate layer may be far worse conditioned than the whole. A value that the
 precision cannot hold (it overflows, or goes under the smallest normal number) commits that much.
@@ -49,6 +54,7 @@ def predicted_error(
     batch, size = value.shape[: value.ndim - event_ndim], event.numel()
     exact = copy.deepcopy(bijection).double().eval()
     layers = [layer for _, layer in layers_of(exact)]
+    coarse = [layer for _, layer in layers_of(copy.deepcopy(bijection).float().eval())]
     rows = value.reshape(-1, *event).double()
     given = None
     if context is not None:
@@ -57,18 +63,31 @@ def predicted_error(
     info = torch.finfo(value.dtype)
     undo = eye.expand(rows.shape[0], size, size)
     total = rows.new_zeros(rows.shape[0])
-    for layer in reversed(layers) if inverse else layers:
+    pairs = list(zip(layers, coarse, strict=True))
+    for layer, rough in reversed(pairs) if inverse else pairs:
         there, back = (layer.inverse, layer.forward) if inverse else (layer.forward, layer.inverse)
+        rough_there, rough_back = (
+            (rough.inverse, rough.forward) if inverse else (rough.forward, rough.inverse)
+        )
         after, _ = there(rows, given)
         jacobian, again = _jacobian(back, after, given)
         undone = undo @ jacobian
         held = after.reshape(-1, size).abs().amax(-1) <= info.max  # False for NaN
         held &= again.isfinite().all(-1)
-        for matrix, scale in (
-            (undone, layer.rounding_scale(rows, after, inverse=inverse)),
-            (undo, layer.rounding_scale(after, rows, inverse=not inverse)),
+        for matrix, scale, own in (
+            (
+                undone,
+                layer.rounding_scale(rows, after, inverse=inverse),
+                _own(there, rough_there, rows, given),
+            ),
+            (
+                undo,
+                layer.rounding_scale(after, rows, inverse=not inverse),
+                _own(back, rough_back, after, given),
+            ),
         ):
-            terms = matrix * scale.clamp(min=info.tiny / info.eps).reshape(-1, 1, size)
+            size_of = torch.maximum(scale, own).clamp(min=info.tiny / info.eps)
+            terms = matrix * size_of.reshape(-1, 1, size)
             finite = held & terms.isfinite().flatten(1).all(-1)
             norm = torch.linalg.matrix_norm(torch.where(finite[:, None, None], terms, 0.0), 2)
             total = total + torch.where(finite, norm, torch.inf)
@@ -89,3 +108,18 @@ def _jacobian(method: Any, at: Tensor, context: Tensor | None) -> tuple[Tensor, 
                 (slope,) = torch.autograd.grad(column, leaf, retain_graph=True, allow_unused=True)
             rows.append(torch.zeros_like(value) if slope is None else slope.reshape(value.shape))
     return torch.stack(rows, -2).detach(), value.detach()
+
+
+def _own(method: Any, rough: Any, at: Tensor, context: Tensor | None) -> Tensor:
+    """Return what ``method`` rounds at ``at``, in units of ε: it in float32 (``rough``) beside itself.
+
+    Two points, a hair apart, since one rounding may be small by chance. Where float32 overflows, 0.
+    """
+    worst = torch.zeros_like(at)
+    cond = None if context is None else context.float()
+    for nudge in (1.0, 1.0 + 2.0**-16):
+        point = (at * nudge).float()
+        exact = method(point.double(), None if cond is None else cond.double())[0]
+        off = (rough(point, cond)[0].double() - exact).abs() / torch.finfo(torch.float32).eps
+        worst = torch.maximum(worst, torch.nan_to_num(off, nan=0.0, posinf=0.0))
+    return worst

@@ -45,7 +45,7 @@ class Cubature:
     Attributes:
         low, high: corners of the boxes in the data's coordinates, (boxes, D).
         mass: ∫ p over each box.
-        doubt: the estimated error of the sum.
+        doubt: the estimated error of the sum, plus the share of draws that fall on one number.
     """
 
     low: Tensor
@@ -113,7 +113,7 @@ def integrate(
         peak = torch.cat([peak[kept], new_peak])
         doubt = _overlooked(torch.cat([doubt[kept], new_doubt]), peak, height, owner, share)
     corners = plane.x_of(boxes)
-    return Cubature(corners[:, 0], corners[:, 1], value, float(doubt.sum()))
+    return Cubature(corners[:, 0], corners[:, 1], value, float(doubt.sum()) + _tied(draws))
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,15 @@ class _Plane:
         log_cosh = t.abs() + torch.log1p(torch.exp(-2 * t.abs())) - math.log(2)
         log_p = self.log_density(self.x_of(t).reshape(-1, dim)).reshape(t.shape[:-1])
         return torch.nan_to_num(log_p + (self.spread.log() + log_cosh).sum(-1), nan=-torch.inf)
+
+
+def _tied(draws: Tensor) -> float:
+    """Return the share of draws that fall on one number together: a density between two floating numbers.
+
+    Independent draws never do, unless all the mass lies closer to a point than its neighbours on the
+    number line, as at the edge of a box. No node can be placed there.
+    """
+    return max(1.0 - len(column.unique()) / max(len(column), 1) for column in draws.T)
 
 
 def _tree(points: Tensor) -> tuple[Tensor, Tensor]:
