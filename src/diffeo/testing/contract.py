@@ -12,7 +12,7 @@ reliability`` runs the whole product; authors of parts run their own cases:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from torch import Tensor
 from diffeo.bijections.rounding import predicted_error
 from diffeo.diagnostics import checks
 from diffeo.diagnostics.checks.determinant import LIMITS
+from diffeo.diagnostics.checks.round_trip import LIMITS as CLOSE
 from diffeo.diagnostics.figure import Figure
 from diffeo.testing.cases import Case
 from diffeo.testing.functional import functional
@@ -66,9 +67,23 @@ def _round_trips(v: Variant) -> Iterator[Figure]:
     for inverse in _BOTH:
         value, given = v.side(inverse)
         yield checks.round_trip_against_prediction(v.bijection, value, given, inverse=inverse)
-        # A fixed limit is for maps in good condition; near the edge of a box the sigmoid is in none.
-        if v.gain == 1.0 and not v.training and (inverse or v.case.domain in ("real", "raw")):
-            yield checks.round_trip(v.bijection, value, given, inverse=inverse)
+        if v.gain == 1.0 and not v.training:
+            yield _fixed_limit(v, value, given, inverse)
+
+
+def _fixed_limit(v: Variant, value: Tensor, given: Tensor | None, inverse: bool) -> Figure:
+    """Return the round trip of the rows in good condition: those predicted to keep the fixed limit.
+
+    Near the edge of a box, and along the thin directions of whitened data, the rounding of x alone moves z
+    by more than any fixed limit, whatever computes it.
+    """
+    size = value.abs().flatten(1).amax(-1).clamp(min=1.0)
+    good = predicted_error(v.bijection, value, given, inverse=inverse) <= CLOSE[v.dtype] * size
+    rows = given[good] if given is not None and given.ndim > 1 else given
+    figure = checks.round_trip(v.bijection, value[good], rows, inverse=inverse)
+    left_out = int((~good).sum())
+    note = f"{left_out} of {len(value)} rows in worse condition left out" if left_out else ""
+    return replace(figure, detail=figure.detail or note)
 
 
 def _determinants(v: Variant) -> Iterator[Figure]:
