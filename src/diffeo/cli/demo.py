@@ -7,6 +7,7 @@ worst value. They are positive, skewed, and tied to each other almost exactly.
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,7 +86,7 @@ def run(answer: Answer, *, output: str, seed: int, device: str, time_budget: flo
         "Written",
         file_table(files),
         f"The picture shows a flow of two columns moulding noise into data. Score rows with the model:\n"
-        f"diffeo score {files['model']} {files['data']} -o scores.csv",
+        f"{_command()} score {files['model']} {files['data']} -o scores.csv",
     )
     if answer.as_json:
         print_json(
@@ -105,6 +106,11 @@ def run(answer: Answer, *, output: str, seed: int, device: str, time_budget: flo
         )
     if not report.ok:
         raise typer.Exit(1)
+
+
+def _command() -> str:
+    """Return how this command line was called, so that it can be called again."""
+    return sys.argv[0] if Path(sys.argv[0]).name == "diffeo" else "diffeo"
 
 
 def fit_sizes(x: Tensor, *, seed: int, device: str, time_budget: float | None) -> tuple[Flow, Any]:
