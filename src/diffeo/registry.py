@@ -121,6 +121,28 @@ class Part:
         """
         return arguments
 
+    def extra_repr(self) -> str:
+        """Return the arguments that are no parts, for the module's ``repr``.
+
+        >>> from diffeo.bijections import Scale
+        >>> Scale(3)
+        Scale(features=3, bound=10.0)
+        """
+        told: dict[str, Any] = getattr(self, "_config", None) or {}
+        simple = {name: value for name, value in told.items() if not _holds_part(value)}
+        return ", ".join(f"{name}={_short(value)}" for name, value in simple.items())
+
+
+def _holds_part(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(map(_holds_part, value))
+    return isinstance(value, nn.Module | dict)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 90 else f"{text[:89]}…"
+
 
 def _signature(cls: type) -> inspect.Signature:
     """Return the signature of the constructor: of ``__init__``, without self."""

@@ -48,9 +48,10 @@ def torch_distributions(flow: Flow, x: Tensor, context: Tensor | None = None) ->
             reals.inv.log_abs_det_jacobian(moved, noise), -reals.log_abs_det_jacobian(noise, moved)
         ),
     }
-    if context is not None:
-        wide = p.expand((4, *batch))
-        rules["expand widens batch_shape"] = wide.sample().shape == (4, *batch, *event)
+    wide = p.expand((4, *batch))
+    rules["expand widens batch_shape"] = wide.batch_shape == (4, *batch)
+    rules["samples of the expanded have it"] = wide.sample().shape == (4, *batch, *event)
+    rules["log_prob of the expanded has it"] = wide.log_prob(draws[0]).shape == (4, *batch)
     if context is None or context.ndim == 1:
         normal = td.Independent(td.Normal(torch.zeros(event, dtype=x.dtype), 1.0), len(event))
         law = td.TransformedDistribution(normal, [reals], validate_args=False)

@@ -281,8 +281,8 @@ def _calls() -> dict[str, tuple[Callable[[], Any], str, str]]:
         "a flow with a lambda": (partial(_mlp, activation=math.sin), "activation", "sin"),
         "a single row in training mode": (_one_row_in_training, "x", "1 row"),
         "initialise from NaN": (_initialised_from_nan, "x", r"\(4, 2\)"),
-        "a batch shape for a flow without context":
-            (partial(flow.distribution().expand, (3,)), "batch_shape", r"\(3,\)"),
+        "a batch shape that a distribution does not expand to":
+            (partial(flow.distribution().expand((2,)).expand, (3,)), "batch_shape", r"\(3,\)"),
     }  # fmt: skip
 
 
