@@ -1,0 +1,56 @@
+"""The table of cases: every registered part, in every structure that it goes into.
+
+A case builds one part for a number of features and of context features. The contract of
+:mod:`diffeo.testing.contract` runs over all of them; a test fails when a registered kind has no case.
+A new part is a line in one of the lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from diffeo.testing.cases.bases import BASES
+from diffeo.testing.cases.bijections import BIJECTIONS
+from diffeo.testing.cases.case import (
+    CONTEXT_FEATURES,
+    CONTEXTS,
+    IMAGES,
+    VECTORS,
+    Builder,
+    Case,
+    Domain,
+    Features,
+    coupled,
+    flow_of,
+    mask_of,
+    mixing,
+    plain,
+    small_mlp,
+)
+from diffeo.testing.cases.flows import FLOWS
+from diffeo.testing.cases.laws import CONDITIONERS, LAWS, conditioner_case, law_cases
+
+__all__ = [
+    "CASES",
+    "CONTEXTS",
+    "CONTEXT_FEATURES",
+    "IMAGES",
+    "VECTORS",
+    "Builder",
+    "Case",
+    "Domain",
+    "Features",
+    "conditioner_case",
+    "coupled",
+    "flow_of",
+    "law_cases",
+    "mask_of",
+    "mixing",
+    "plain",
+    "small_mlp",
+]
+
+#: Every case, by name.
+CASES: Mapping[str, Case] = {
+    case.name: case for case in (*LAWS, *CONDITIONERS, *BIJECTIONS, *BASES, *FLOWS)
+}

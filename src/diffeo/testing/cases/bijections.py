@@ -1,0 +1,78 @@
+"""Cases of bijections."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diffeo.bijections import (
+    ActNorm,
+    Affine,
+    BatchNorm,
+    Bijection,
+    Chain,
+    Identity,
+    Inverse,
+    Log,
+    Logit,
+    Permutation,
+    Scale,
+    Standardize,
+    Whiten,
+)
+from diffeo.laws import Affine as AffineLaw
+from diffeo.testing.cases.case import (
+    CONTEXTS,
+    IMAGES,
+    Builder,
+    Case,
+    Features,
+    coupled,
+    mixing,
+    plain,
+    small_mlp,
+)
+
+
+def _permuted(features: int, context: int) -> Bijection:
+    return Chain(Permutation.random(features, seed=3), Permutation.reverse(features))
+
+
+def _inverted(features: int, context: int) -> Bijection:
+    return Inverse(coupled(AffineLaw(), "halves", small_mlp)(features, context))
+
+
+def _identity(features: Features, context: int) -> Bijection:
+    return Identity(1 if isinstance(features, int) else 3)
+
+
+def _nested(features: int, context: int) -> Bijection:
+    inner = Chain(Scale(features), Chain(Affine(features), Identity()))
+    return Chain(inner, coupled(AffineLaw(), "halves", small_mlp)(features, context))
+
+
+def _case(name: str, build: Builder, **settings: Any) -> Case:
+    return Case(f"bijections.{name}", "bijection", build, **settings)
+
+
+BIJECTIONS = [
+    _case("Identity", _identity, identity=True),
+    _case("Identity, images", _identity, sizes=IMAGES, identity=True),
+    _case("Inverse", _inverted, contexts=CONTEXTS, identity=True),
+    _case("Chain, nested", _nested, contexts=CONTEXTS, identity=True),
+    _case("Affine", plain(Affine), identity=True),
+    _case("Affine, images", plain(Affine), sizes=IMAGES, identity=True),
+    _case("Scale", plain(Scale), identity=True),
+    _case("Permutation", _permuted),
+    _case("ActNorm", mixing(plain(ActNorm))),
+    _case("ActNorm, images", plain(ActNorm), sizes=IMAGES),
+    _case("BatchNorm", mixing(plain(BatchNorm))),
+    _case("BatchNorm, images", plain(BatchNorm), sizes=IMAGES),
+    _case("Standardize, robust", mixing(plain(Standardize)), domain="raw"),
+    _case("Standardize, moments", mixing(plain(Standardize, "moments")), domain="raw"),
+    _case("Standardize, images", plain(Standardize), sizes=IMAGES, domain="raw"),
+    _case("Whiten, pca", mixing(plain(Whiten))),
+    _case("Whiten, cholesky", mixing(plain(Whiten, "cholesky"))),
+    _case("Log", mixing(Log(shift=-0.5)), domain="positive"),
+    _case("Logit", mixing(Logit()), domain="box"),
+    _case("Logit, α = 0.05", mixing(Logit(alpha=0.05)), domain="box"),
+]
