@@ -46,6 +46,7 @@ class Case:
         identity: whether parameters of zero make it the identity map, exactly.
         expected_failures: the checks that it is known to fail, each with the reason; strict.
 
+    >>> from diffeo.testing import CASES
     >>> case = CASES["flows.RealNVP"]
     >>> case.make(3, seed=1).event_shape
     torch.Size([3])
