@@ -43,7 +43,7 @@ from diffeo.conditioners import MLP, ResidualMLP
 from diffeo.distributions import DiagonalNormal, StandardNormal, Uniform, Wrapped
 from diffeo.files import save
 from diffeo.flows import NICE, Flow, RealNVP
-from diffeo.laws import Additive
+from diffeo.laws import Additive, RationalQuadratic
 from diffeo.laws import Affine as AffineLaw
 from diffeo.tables import Architecture, TableModel, fit_table
 
@@ -129,6 +129,17 @@ def box() -> tuple[nn.Module, Tensor, Tensor | None]:
     return ready(Flow(Uniform(2, low=-3.0, high=3.0), Scale(2)), x), x, None
 
 
+def splines() -> tuple[nn.Module, Tensor, Tensor | None]:
+    """Return a flow of rational-quadratic couplings, with both kinds of tails."""
+    x = normal(40, 3).float()
+    layers: list[Any] = []
+    for k, law in enumerate((RationalQuadratic(), RationalQuadratic(5, 2.0, "linear", min_bin=0.01))):
+        mask = Mask.halves(3, flip=k == 1)
+        network = MLP(mask.n_passed, mask.n_moved, n_params=law.n_params, hidden=(6,))
+        layers.append(Coupling(law, network, mask))
+    return ready(Flow(StandardNormal(3), Chain(*layers)), x), x, None
+
+
 def table() -> tuple[nn.Module, Tensor, Tensor | None]:
     """Return the model of a table, fitted for a few steps."""
     rows = normal(60, 3).cumsum(-1) * torch.tensor([1.0, 1e3, 1e-4], dtype=torch.float64) + 5.0
@@ -146,6 +157,7 @@ RECIPES: dict[str, Callable[[], tuple[nn.Module, Tensor, Tensor | None]]] = {
     "images": images,
     "wrapped": wrapped,
     "box": box,
+    "splines": splines,
     "table": table,
 }
 

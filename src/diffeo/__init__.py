@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from diffeo._version import __version__
 
 if TYPE_CHECKING:
-    from diffeo import bijections, conditioners, distributions, errors, flows, laws, tables
+    from diffeo import bijections, conditioners, distributions, errors, flows, laws, tables, toys
     from diffeo.diagnostics import verify
     from diffeo.files import load
     from diffeo.flows import Flow
@@ -38,6 +38,7 @@ __all__ = [
     "load",
     "register",
     "tables",
+    "toys",
     "verify",
 ]
 
