@@ -189,20 +189,31 @@ def _excess(piece: _Bin, xi: Tensor) -> Tensor:
     return straight + piece.height * xi * (1 - xi) * curve
 
 
-def _log_slope(piece: _Bin, xi: Tensor) -> Tensor:
-    """Return log ∂v/∂u, equation 5 of the source."""
+def _above(piece: _Bin, xi: Tensor) -> Tensor:
+    """Return δ₁ ξ² + 2 s ξ (1 − ξ) + δ₀ (1 − ξ)², which is (∂v/∂u) (denominator / s)²."""
     s, rest = piece.mean, 1 - xi
     around = s + (piece.last - s) * xi**2 + (piece.first - s) * rest**2
     apart = piece.last * xi**2 + 2 * s * xi * rest + piece.first * rest**2
-    above = torch.where(piece.gentle, around, apart)
-    return 2 * s.log() + above.log() - 2 * _below(piece, xi).log()
+    return torch.where(piece.gentle, around, apart)
+
+
+def _log_slope(piece: _Bin, xi: Tensor) -> Tensor:
+    """Return log ∂v/∂u, equation 5 of the source."""
+    return 2 * piece.mean.log() + _above(piece, xi).log() - 2 * _below(piece, xi).log()
 
 
 def _root(piece: _Bin, rise: Tensor) -> Tensor:
-    """Return ξ with v(ξ) − y_k = rise; equations 6–8, the root that does not cancel."""
+    """Return ξ with v(ξ) − y_k = rise: the root of equations 6–8 that does not cancel, then polished.
+
+    Where g is nearly flat the discriminant cancels, and the root has only half the digits. Newton's steps
+    on v itself give them back, and carry the gradient, that of the implicit function.
+    """
     s = piece.mean
     a = rise * piece.bend + piece.height * (s - piece.first)
     b = piece.height * piece.first - rise * piece.bend
-    c = s * rise
-    discriminant = (b**2 + 4 * a * c).clamp(min=torch.finfo(rise.dtype).tiny)
-    return (2 * c / (b + discriminant.sqrt())).clamp(0, 1)
+    discriminant = (b**2 + 4 * a * s * rise).clamp(min=torch.finfo(rise.dtype).tiny)
+    xi = (2 * s * rise / (b + discriminant.sqrt())).clamp(0, 1).detach()
+    for _ in range(3):
+        slope = piece.height * s * _above(piece, xi) / _below(piece, xi) ** 2
+        xi = (xi - (_rise(piece, xi) - rise) / slope).clamp(0, 1)
+    return xi
