@@ -242,3 +242,48 @@ def test_hostile_names_stay_text(diffeo, tmp_path):
     assert read_table(tmp_path / "s.csv").columns == names
     facts = diffeo("info", tmp_path / "m", "--json")
     assert [column["name"] for column in json.loads(facts.out)["columns"]] == names
+
+
+def test_no_command_writes_over_what_it_reads(diffeo, data, model, tmp_path):
+    table, copy = tmp_path / "table.csv", tmp_path / "model.safetensors"
+    table.write_bytes(data.read_bytes())
+    copy.write_bytes(model.read_bytes())
+    for command, file in (
+        (("score", copy, table, "-o", table), table),
+        (("score", copy, table, "-o", copy), copy),
+        (("sample", copy, "-n", 3, "-o", copy), copy),
+        (("fit", table, "-o", table, *QUICK), table),
+    ):
+        before = file.read_bytes()
+        outcome = diffeo(*command)
+        assert outcome.code == 2
+        assert "would be lost" in outcome.err
+        assert file.read_bytes() == before
+
+
+def test_a_seed_that_no_generator_takes_is_refused_at_once(diffeo, data, model, tmp_path):
+    for command in (
+        ("fit", data, "-o", tmp_path / "m"),
+        ("sample", model, "-n", 3, "-o", tmp_path / "s.csv"),
+    ):
+        outcome = diffeo(*command, "--seed", 2**64)
+        assert outcome.code == 2
+        assert "bug" not in outcome.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_output_is_said_to_be_full(model):
+    command = [sys.executable, "-m", "diffeo.cli", "sample", str(model), "-n", "3"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert "could not be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_table_without_a_header_is_suspected(diffeo, tmp_path):
+    path = tmp_path / "bare.csv"
+    path.write_text("".join(f"{k}.5,{k * k}\n" for k in range(60)))
+    outcome = diffeo("fit", path, "-o", tmp_path / "m", *QUICK)
+    assert outcome.code == 0
+    assert "every column name is a number (0.5, 0)" in outcome.err

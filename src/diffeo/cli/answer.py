@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -15,6 +16,9 @@ from typing import Any
 import typer
 
 from diffeo.errors import UserError
+
+#: What the system says when a device, a quota or a file-size limit is full.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 class Answer:
@@ -87,6 +91,14 @@ def answering(as_json: bool, *, data_on_stdout: bool = False) -> Generator[Answe
     except Exception as error:
         if debugging():
             traceback.print_exc()
+        if isinstance(error, OSError) and error.errno in _FULL:
+            refuse(
+                f"the output could not be written: {error.strerror}. Make room, or write elsewhere (-o).",
+                kind="FileError",
+                code=1,
+                as_json=False,  # standard output may be what is full
+            )
+            raise typer.Exit(1) from error
         code = 2 if isinstance(error, UserError) else 1
         refuse(_message(error), kind=type(error).__name__, code=code, as_json=as_json)
         raise typer.Exit(code) from error

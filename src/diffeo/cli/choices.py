@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from diffeo.errors import ConfigError
@@ -35,3 +36,18 @@ def widths(text: str | None) -> tuple[int, ...] | None:
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise ConfigError(f"--hidden {text!r} is not a list of widths; expected numbers as 128,128.")
     return tuple(int(part) for part in parts)
+
+
+def not_over(output: str, **read: str) -> None:
+    """Raise :class:`ConfigError` if ``output`` is one of the files that are read: it would be lost.
+
+    >>> not_over("scores.csv", DATA="table.csv", MODEL="-")
+    """
+    if not os.path.exists(output):
+        return
+    for name, path in read.items():
+        if os.path.exists(path) and os.path.samefile(output, path):
+            raise ConfigError(
+                f"-o {output!r} is the file {name}, which would be lost; expected another one: choose "
+                "a new name."
+            )

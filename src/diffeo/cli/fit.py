@@ -113,10 +113,11 @@ def fit(
     file carries the columns and the preprocessing; its scores are in the data's own units.
     """
     with answering(json) as answer:
-        from diffeo.cli.choices import names_in, widths
+        from diffeo.cli.choices import names_in, not_over, widths
         from diffeo.tables import Architecture, fit_table, read_table, table_training, training_rows
 
         _check_output(output)
+        not_over(output, DATA=data, **{"of --checkpoint": checkpoint or ""})
         architecture = Architecture(flow.value, couplings, widths(hidden))
         given: dict[str, Any] = {
             "max_epochs": epochs,

@@ -21,6 +21,7 @@ def sample(
 ) -> None:
     """Write rows drawn from the model's density: the columns of the data, in its units."""
     with answering(json, data_on_stdout=output == "-") as answer:
+        from diffeo.cli.choices import not_over
         from diffeo.cli.model_file import load_table_model
         from diffeo.errors import ConfigError
         from diffeo.tables import open_writer
@@ -30,6 +31,7 @@ def sample(
             raise ConfigError(
                 "--json prints one object on standard output, so the rows need a file: -o FILE."
             )
+        not_over(output, MODEL=model)
         check_writable(output)
         density = load_table_model(model, device)
         with counting("sampling", n) as advance, open_writer(output) as write:

@@ -77,6 +77,7 @@ def _score(
     import numpy as np
     import polars as pl
 
+    from diffeo.cli.choices import not_over
     from diffeo.cli.model_file import load_table_model
     from diffeo.errors import ConfigError, DataError
     from diffeo.tables import iter_batches, listed, open_writer
@@ -87,6 +88,7 @@ def _score(
         raise ConfigError(
             "--json prints one object on standard output, so the scores need a file: -o FILE."
         )
+    not_over(output, DATA=data, MODEL=model)
     check_writable(output)
     started = time.perf_counter()
     density = load_table_model(model, device)

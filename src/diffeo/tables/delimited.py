@@ -9,6 +9,7 @@ the separator is the comma or, where the header has none, the semicolon, tab or 
 from __future__ import annotations
 
 import csv
+import warnings
 from collections.abc import Generator
 from typing import IO, TYPE_CHECKING
 
@@ -47,6 +48,7 @@ class Delimited:
         cells = next(csv.reader([header], delimiter=self.separator), [])
         self.names = [cell.strip() for cell in cells]
         check_names(self.names, shown)
+        _warn_of_numbers(self.names, shown)
 
     def blocks(self) -> Generator[pl.DataFrame]:
         """Yield the rows as frames of text, in order; an empty field is missing (null).
@@ -185,6 +187,20 @@ def _outside_quotes(text: bytes, byte: int) -> np.ndarray:
         # A doubled quote inside a field closes and opens again: parity is all that counts.
         found &= (np.cumsum(codes == _QUOTE, dtype=np.uint8) & 1) == 0
     return np.flatnonzero(found)
+
+
+def _warn_of_numbers(names: list[str], shown: str) -> None:
+    try:
+        for name in names:
+            float(name)
+    except ValueError:
+        return
+    warnings.warn(
+        f"{shown}: every column name is a number ({', '.join(names[:3])}), as if the first row of data "
+        "stood in the header's place. If so, put a line with the names of the columns before it.",
+        UserWarning,
+        stacklevel=2,
+    )
 
 
 def _separator(header: str) -> str:

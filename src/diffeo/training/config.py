@@ -69,6 +69,7 @@ class TrainConfig:
             at_least(name, getattr(self, name), 1, optional=True)
         at_least("batch_size", self.batch_size, 2, optional=True)
         at_least("seed", self.seed, 0)
+        number("seed", self.seed, below=2**63)
         at_least("max_bad_steps", self.max_bad_steps, 0)
         at_least("checkpoint_every", self.checkpoint_every, 1)
         number("learning_rate", self.learning_rate, above=0)
