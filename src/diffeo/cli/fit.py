@@ -99,7 +99,8 @@ def fit(
     checkpoint: Annotated[
         str | None,
         typer.Option(
-            help="Keep the state of training in this file, and go on from it if it exists.",
+            help="Keep the state of training in this file, and go on from it if it exists: after a kill or "
+            "Ctrl-C, with the same data and settings.",
             rich_help_panel=_TRAINING,
         ),
     ] = None,

@@ -59,7 +59,7 @@ def _text(facts: dict[str, Any]) -> str:
         f"least likely: {lowest or 'none'}\n{facts['seconds']:.1f} s, {speed:,.0f} rows/s"
     )
     if facts["rows_without_score"]:
-        text += f"; {facts['rows_without_score']} row(s) have no finite score"
+        text += f"; {facts['rows_without_score']} row(s) have no finite score, and are not in the mean"
     return text
 
 

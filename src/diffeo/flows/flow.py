@@ -40,7 +40,8 @@ class Flow(Part, nn.Module):
     returns ``shape + context_batch + event_shape``, the rule of torch.distributions.
 
     A row with NaN or infinity gets NaN or −inf and disturbs neither the value nor any gradient of another
-    row.
+    row. The one exception is a layer that reads its batch while it trains (BatchNorm): ``eval()``, which
+    ``fit`` and ``load`` call, makes each row its own again.
 
     Args:
         base: the density π(z).
