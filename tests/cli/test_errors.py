@@ -27,6 +27,11 @@ FIT = {
     ),
     "a missing value": (spoil("7.5,", ","), (), "column 'width' has a missing value in row 8"),
     "its remedy": (spoil("7.5,", ","), (), "--missing drop"),
+    "a value beyond all others": (
+        spoil("7.5,", "1e300,"),
+        (),
+        "column 'width' holds 1e+300 in row 8",
+    ),
     "an infinity": (spoil("7.5,", "1e400,"), (), "column 'width' has an infinite value (+inf) in row 8"),
     "an unknown column": (TABLE, ("--columns", "widht"), "columns names 'widht'"),
     "its suggestion": (TABLE, ("--drop", "widht"), "Did you mean 'width'?"),

@@ -8,8 +8,10 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
-from diffeo.errors import ConfigError, a_part, number
+from diffeo.errors import ConfigError, DataError, a_part, number
+from diffeo.kernels.safe import safe_limit
 from diffeo.tables.architecture import Architecture
 from diffeo.tables.model import TableModel
 from diffeo.tables.training_rows import TrainingRows, training_rows
@@ -97,6 +99,7 @@ def fit_table(
     model = _untrained(rows, design, len(order) - held_out, settings.seed)
     model.standardize.initialise(values[order[held_out:]])
     z, log_dets = model.standardize.inverse(values)
+    _check_reach(rows, z, safe_limit(model.flow.dtype))
     z, log_det = z.to(model.flow.dtype), float(log_dets[0])
 
     def in_units_of_the_data(evaluation: Evaluation) -> Any:
@@ -114,6 +117,19 @@ def fit_table(
     history = tuple(_moved(evaluation, log_det) for evaluation in result.history)
     best = result.best_held_out_nats - log_det
     return model.eval(), dataclasses.replace(result, history=history, best_held_out_nats=best)
+
+
+def _check_reach(rows: TrainingRows, z: Tensor, most: float) -> None:
+    """Raise :class:`DataError` if a standardised value is beyond what a density is computed at."""
+    far = (z.abs() > most).nonzero()
+    if len(far):
+        row, column = far[0].tolist()
+        among = " of those that were not left out" if rows.rows_left_out else ""
+        raise DataError(
+            f"column {rows.schema.names[column]!r} holds {rows.values[row, column]:.4g} in row "
+            f"{row + 1}{among}, {abs(float(z[row, column])):.2g} times the column's spread away from its "
+            f"median; expected less than {most:.0e} times: mend that value, or leave the row out."
+        )
 
 
 def _untrained(rows: TrainingRows, architecture: Architecture, count: int, seed: int) -> TableModel:
