@@ -258,6 +258,7 @@ def test_no_command_writes_over_what_it_reads(diffeo, data, model, tmp_path):
         (("score", copy, table, "-o", copy), copy),
         (("sample", copy, "-n", 3, "-o", copy), copy),
         (("fit", table, "-o", table, *QUICK), table),
+        (("fit", table, "-o", copy, "--checkpoint", copy, *QUICK), copy),
     ):
         before = file.read_bytes()
         outcome = diffeo(*command)

@@ -304,3 +304,10 @@ def test_a_report_reads_well(capsys):
     found = json.loads(json.dumps(verify(broken.NoLogDet()).to_dict(), allow_nan=False))
     assert found["ok"] is False
     assert found["requirements"]["contract"][0]["detail"].startswith("forward returned a tensor")
+
+
+def test_arrays_are_taken_as_fit_takes_them():
+    flow = RealNVP(2, couplings=2, hidden=(8,))
+    x = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
+    report = verify(flow, x.numpy())
+    assert report.ok, report

@@ -39,14 +39,15 @@ def widths(text: str | None) -> tuple[int, ...] | None:
 
 
 def not_over(output: str, **read: str) -> None:
-    """Raise :class:`ConfigError` if ``output`` is one of the files that are read: it would be lost.
+    """Raise :class:`ConfigError` if ``output`` is one of the other files named: it would be lost.
 
     >>> not_over("scores.csv", DATA="table.csv", MODEL="-")
     """
-    if not os.path.exists(output):
-        return
     for name, path in read.items():
-        if os.path.exists(path) and os.path.samefile(output, path):
+        if not path or "-" in (path, output):
+            continue
+        both = os.path.exists(output) and os.path.exists(path)
+        if os.path.realpath(output) == os.path.realpath(path) or (both and os.path.samefile(output, path)):
             raise ConfigError(
                 f"-o {output!r} is the file {name}, which would be lost; expected another one: choose "
                 "a new name."

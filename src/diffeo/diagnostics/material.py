@@ -14,6 +14,7 @@ from diffeo.conditioners import Conditioner
 from diffeo.diagnostics.checks.subject import BrokenContract, adopt, apply, own_copy
 from diffeo.errors import DtypeError, ShapeError
 from diffeo.flows import Flow
+from diffeo.kernels.arrays import as_numbers
 
 #: Sizes tried for a map that does not say how many features it has.
 _SIZES = (3, 2, 1, *range(4, 65))
@@ -54,6 +55,7 @@ def gather(target: Any, x: Tensor | None, context: Tensor | None, seed: int) -> 
     Raises:
         ShapeError: the event shape is not known and could not be found; the message says what to pass.
     """
+    x, context = _as_tensor("x", x), _as_tensor("context", context)
     if isinstance(x, Tensor) and x.is_complex():
         raise DtypeError(f"x has dtype {x.dtype}; expected real numbers: pass x.real, or both parts.")
     bijection = adopt(target)
@@ -75,6 +77,13 @@ def gather(target: Any, x: Tensor | None, context: Tensor | None, seed: int) -> 
     if given is None:
         given = _image(bijection, z, context)
     return Material(bijection, z, given, context)
+
+
+def _as_tensor(argument: str, value: Any) -> Tensor | None:
+    """Return an array as a tensor, as ``fit`` does; tensors and None as they are."""
+    if value is None or isinstance(value, Tensor):
+        return value
+    return torch.from_numpy(as_numbers(argument, value))
 
 
 def context_features(target: Any) -> int:

@@ -275,7 +275,13 @@ def _accepted_by_friends() -> dict[str, Any]:
 def _verifiable() -> dict[str, Any]:
     nan = tensor(4)
     nan[0, 0] = math.nan
-    return {"a NaN in one row": nan, "integers": tensor(4).long(), "float64": tensor(4).double()}
+    return {
+        "a NaN in one row": nan,
+        "integers": tensor(4).long(),
+        "float64": tensor(4).double(),
+        "a list": [[1.0, 2.0], [-0.5, 0.25]],
+        "an array": rows(4),
+    }
 
 
 def _unverifiable() -> dict[str, Any]:
@@ -284,8 +290,6 @@ def _unverifiable() -> dict[str, Any]:
         "no rows": tensor(4)[:0],
         "3 features for 2": tensor(4, 3),
         "0 dimensions": torch.tensor(1.0),
-        "a list": [[1.0, 2.0]],
-        "an array": rows(4),
         "text": "abc",
         "complex numbers": tensor(4) + 1j,
         "a sparse tensor": tensor(4).to_sparse(),
