@@ -1,9 +1,26 @@
 """Base densities π(z)."""
 
 from diffeo.distributions.base import Base
+from diffeo.distributions.conditional_normal import ConditionalNormal
+from diffeo.distributions.full_normal import FullNormal
 from diffeo.distributions.logistic import StandardLogistic
+from diffeo.distributions.mixture import Mixture
 from diffeo.distributions.normal import DiagonalNormal, StandardNormal
+from diffeo.distributions.student_t import StudentT
 from diffeo.distributions.uniform import Uniform
+from diffeo.distributions.von_mises import VonMises
 from diffeo.distributions.wrapped import Wrapped
 
-__all__ = ["Base", "DiagonalNormal", "StandardLogistic", "StandardNormal", "Uniform", "Wrapped"]
+__all__ = [
+    "Base",
+    "ConditionalNormal",
+    "DiagonalNormal",
+    "FullNormal",
+    "Mixture",
+    "StandardLogistic",
+    "StandardNormal",
+    "StudentT",
+    "Uniform",
+    "VonMises",
+    "Wrapped",
+]

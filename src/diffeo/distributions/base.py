@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,12 @@ class Base(Part, nn.Module):
 
     event_shape: torch.Size
     _anchor: Tensor
+
+    #: Features of the context that this base itself reads (a conditioner in it states its own).
+    context_features: int = 0
+
+    #: Whether :meth:`initialise` reads data: a flow then shows it the data, seen through its bijection.
+    reads_data: bool = False
 
     def __init__(self, features: int | Sequence[int]) -> None:
         super().__init__()
@@ -59,6 +65,13 @@ class Base(Part, nn.Module):
     ) -> Tensor:
         """Return draws z ~ π, differentiable in the base's parameters where it has any."""
         raise NotImplementedError  # abstract
+
+    def initialise(self, z: Tensor, context: Tensor | None = None) -> Self:
+        """Set what is read off training rows ``z`` (x through the flow's inverse), once.
+
+        A base that has been initialised, or was loaded, stays as it is. Returns the base.
+        """
+        return self
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Return log π(z)."""

@@ -16,8 +16,8 @@ from diffeo.registry import register
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
-def _log_normal(z: Tensor) -> Tensor:
-    """Return log N(z; 0, 1), elementwise."""
+def log_normal(z: Tensor) -> Tensor:
+    """Return log N(z; 0, 1), elementwise; far out it rounds to −inf and carries no gradient."""
     # Up to here the square is finite; beyond it overflows to the −inf that it should be.
     ok, inner = split_safe(z, 1e154 if z.dtype == torch.float64 else 1e19)
     far = -(z.detach() * math.sqrt(0.5)).square()  # halved first: where only the square is out of range
@@ -37,7 +37,7 @@ class StandardNormal(Base):
 
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Return Σᵢ −zᵢ²/2 − ½ log 2π."""
-        return sum_event(_log_normal(z), self.event_ndim)
+        return sum_event(log_normal(z), self.event_ndim)
 
     def sample(
         self,
@@ -79,7 +79,7 @@ class DiagonalNormal(Base):
         """Return Σᵢ log N(zᵢ; μᵢ, σᵢ²)."""
         log_scale = self.log_scale
         standard = unscale_unshift(z, log_scale, self.loc)
-        return sum_event(_log_normal(standard) - log_scale, self.event_ndim)
+        return sum_event(log_normal(standard) - log_scale, self.event_ndim)
 
     def sample(
         self,

@@ -235,9 +235,14 @@ class Flow(Part, nn.Module):
 
     @torch.no_grad()
     def initialise(self, x: Tensor, context: Tensor | None = None) -> Self:
-        """Set what is read off data (Standardize, ActNorm, …) from training rows, where not yet set."""
+        """Set what is read off data (Standardize, ActNorm, …) from training rows, where not yet set.
+
+        The bijection first; then a base that reads data (Mixture), off z = f⁻¹(x).
+        """
         self._check(x, context, "x")
         self.bijection.initialise(x, context)
+        if self.base.reads_data:
+            self.base.initialise(self.bijection.inverse(x, context)[0], context)
         return self
 
     def save(self, path: str | PathLike[str]) -> None:

@@ -30,7 +30,7 @@ def torch_distributions(flow: Flow, x: Tensor, context: Tensor | None = None) ->
     event = flow.event_shape
     draws = p.sample(torch.Size([5]))
     reals = flow.bijection.as_transform(context)
-    noise = flow.base.sample(tuple(x.shape[: x.ndim - len(event)]))
+    noise = flow.base.sample(tuple(x.shape[: x.ndim - len(event)]), context)
     moved = reals(noise)
     rules = {
         "batch_shape is the context's": p.batch_shape == batch,

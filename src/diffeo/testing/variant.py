@@ -81,7 +81,7 @@ class Variant:
     @cached_property
     def z(self) -> Tensor:
         """Return draws of the base, (rows, *event)."""
-        return self.flow.base.sample((ROWS,), generator=self._generator(3)).detach()
+        return self.flow.base.sample((ROWS,), self.given, generator=self._generator(3)).detach()
 
     @cached_property
     def flow(self) -> Flow:

@@ -29,6 +29,7 @@ from diffeo.testing.cases.case import (
 )
 from diffeo.testing.cases.flows import FLOWS
 from diffeo.testing.cases.laws import CONDITIONERS, LAWS, conditioner_case, law_cases
+from diffeo.testing.cases.learnable_bases import LEARNABLE_BASES
 
 __all__ = [
     "CASES",
@@ -52,5 +53,5 @@ __all__ = [
 
 #: Every case, by name.
 CASES: Mapping[str, Case] = {
-    case.name: case for case in (*LAWS, *CONDITIONERS, *BIJECTIONS, *BASES, *FLOWS)
+    case.name: case for case in (*LAWS, *CONDITIONERS, *BIJECTIONS, *BASES, *LEARNABLE_BASES, *FLOWS)
 }

@@ -1,0 +1,36 @@
+"""Cases of base densities with parameters to learn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diffeo.distributions import (
+    Base,
+    ConditionalNormal,
+    FullNormal,
+    Mixture,
+    StudentT,
+    VonMises,
+)
+from diffeo.testing.cases.case import CONTEXT_FEATURES, IMAGES, Builder, Case, plain
+
+
+def _conditional(features: Any, context: int) -> Base:
+    # A base that the context moves is never without one, also where its case is only described.
+    return ConditionalNormal(features, context or CONTEXT_FEATURES, hidden=(12,))
+
+
+def _case(name: str, build: Builder, **settings: Any) -> Case:
+    return Case(f"distributions.{name}", "base", build, **settings)
+
+
+_GIVEN = ("shared", "per row")
+
+LEARNABLE_BASES = [
+    _case("FullNormal", plain(FullNormal)),
+    _case("StudentT", plain(StudentT)),
+    _case("Mixture", plain(Mixture, components=3), sizes=(1, 2, 3, 7)),
+    _case("VonMises", plain(VonMises), domain="box"),
+    _case("ConditionalNormal", _conditional, contexts=_GIVEN),
+    _case("ConditionalNormal, images", _conditional, sizes=IMAGES, contexts=_GIVEN),
+]
