@@ -6,6 +6,7 @@ from diffeo.distributions.full_normal import FullNormal
 from diffeo.distributions.logistic import StandardLogistic
 from diffeo.distributions.mixture import Mixture
 from diffeo.distributions.normal import DiagonalNormal, StandardNormal
+from diffeo.distributions.resampled import Normaliser, Resampled
 from diffeo.distributions.student_t import StudentT
 from diffeo.distributions.uniform import Uniform
 from diffeo.distributions.von_mises import VonMises
@@ -17,6 +18,8 @@ __all__ = [
     "DiagonalNormal",
     "FullNormal",
     "Mixture",
+    "Normaliser",
+    "Resampled",
     "StandardLogistic",
     "StandardNormal",
     "StudentT",

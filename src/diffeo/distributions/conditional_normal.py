@@ -26,7 +26,7 @@ class ConditionalNormal(Base):
     row of context, however many z stand beside it.
 
     Source: Winkler, Worrall, Hoogeboom & Welling, *Learning likelihoods with conditional normalizing
-    flows* (2019), equation 5.
+    flows* (2019), section 3.
 
     Args:
         features: the number of features, or an event shape.

@@ -23,7 +23,7 @@ class StudentT(Base):
     that it is finite for every finite z.
 
     Source: tails of flows are those of their base: Jaini, Kobyzev, Yu & Brubaker, *Tails of Lipschitz
-    triangular flows* (2020), section 4; samples: Bailey, *Polar generation of random variates with the
+    triangular flows* (2020); samples: Bailey, *Polar generation of random variates with the
     t-distribution* (1994).
 
     Args:

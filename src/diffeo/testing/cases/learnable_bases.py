@@ -9,6 +9,7 @@ from diffeo.distributions import (
     ConditionalNormal,
     FullNormal,
     Mixture,
+    Resampled,
     StudentT,
     VonMises,
 )
@@ -18,6 +19,10 @@ from diffeo.testing.cases.case import CONTEXT_FEATURES, IMAGES, Builder, Case, p
 def _conditional(features: Any, context: int) -> Base:
     # A base that the context moves is never without one, also where its case is only described.
     return ConditionalNormal(features, context or CONTEXT_FEATURES, hidden=(12,))
+
+
+def _resampled(features: Any, context: int) -> Base:
+    return Resampled(features, hidden=(12,), truncation=10, steepness=4.0, nodes=256)
 
 
 def _case(name: str, build: Builder, **settings: Any) -> Case:
@@ -31,6 +36,7 @@ LEARNABLE_BASES = [
     _case("StudentT", plain(StudentT)),
     _case("Mixture", plain(Mixture, components=3), sizes=(1, 2, 3, 7)),
     _case("VonMises", plain(VonMises), domain="box"),
+    _case("Resampled", _resampled, sizes=(1, 2, 3, 7)),
     _case("ConditionalNormal", _conditional, contexts=_GIVEN),
     _case("ConditionalNormal, images", _conditional, sizes=IMAGES, contexts=_GIVEN),
 ]
