@@ -30,6 +30,7 @@ from diffeo.testing.cases.case import (
 from diffeo.testing.cases.flows import FLOWS
 from diffeo.testing.cases.laws import CONDITIONERS, LAWS, conditioner_case, law_cases
 from diffeo.testing.cases.learnable_bases import LEARNABLE_BASES
+from diffeo.testing.cases.numeric_laws import NUMERIC_LAWS
 
 __all__ = [
     "CASES",
@@ -53,5 +54,6 @@ __all__ = [
 
 #: Every case, by name.
 CASES: Mapping[str, Case] = {
-    case.name: case for case in (*LAWS, *CONDITIONERS, *BIJECTIONS, *BASES, *LEARNABLE_BASES, *FLOWS)
+    case.name: case
+    for case in (*LAWS, *NUMERIC_LAWS, *CONDITIONERS, *BIJECTIONS, *BASES, *LEARNABLE_BASES, *FLOWS)
 }
