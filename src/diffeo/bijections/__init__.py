@@ -1,6 +1,7 @@
 """Bijections x = f(z): differentiable, invertible, with a cheap Jacobian determinant."""
 
 from diffeo.bijections.actnorm import ActNorm
+from diffeo.bijections.autoregressive import Autoregressive
 from diffeo.bijections.batchnorm import BatchNorm
 from diffeo.bijections.bijection import Bijection
 from diffeo.bijections.chain import Chain, Identity, Inverse
@@ -15,6 +16,7 @@ from diffeo.bijections.whiten import Whiten
 __all__ = [
     "ActNorm",
     "Affine",
+    "Autoregressive",
     "BatchNorm",
     "Bijection",
     "Chain",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from diffeo.testing.cases.autoregressive import AUTOREGRESSIVE
 from diffeo.testing.cases.bases import BASES
 from diffeo.testing.cases.bijections import BIJECTIONS
 from diffeo.testing.cases.case import (
@@ -55,5 +56,14 @@ __all__ = [
 #: Every case, by name.
 CASES: Mapping[str, Case] = {
     case.name: case
-    for case in (*LAWS, *NUMERIC_LAWS, *CONDITIONERS, *BIJECTIONS, *BASES, *LEARNABLE_BASES, *FLOWS)
+    for case in (
+        *LAWS,
+        *NUMERIC_LAWS,
+        *CONDITIONERS,
+        *AUTOREGRESSIVE,
+        *BIJECTIONS,
+        *BASES,
+        *LEARNABLE_BASES,
+        *FLOWS,
+    )
 }

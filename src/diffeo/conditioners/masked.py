@@ -1,0 +1,252 @@
+"""Masked networks: one pass gives the parameters of every feature, each from the features before it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from diffeo.conditioners.conditioner import Linear, activation_of, hidden_sizes, with_context
+from diffeo.conditioners.ordered import Adjacency, Graph, Order, OrderedConditioner
+from diffeo.errors import at_least, number
+from diffeo.kernels.tiles import even_linear
+from diffeo.registry import register
+
+
+class MaskedLinear(Linear):
+    """x (W ⊙ M)ᵀ + b: what the mask M forbids is exactly 0, in value and in gradient."""
+
+    mask: Tensor
+
+    def __init__(self, mask: Graph) -> None:
+        super().__init__(mask.shape[1], mask.shape[0])
+        self.register_buffer("mask", torch.as_tensor(mask), persistent=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return x (W ⊙ M)ᵀ + b."""
+        weight = torch.where(self.mask, self.weight, 0.0)
+        if self.training:
+            return nn.functional.linear(input, weight, self.bias)
+        return even_linear(input, weight, self.bias)
+
+
+def _zero(layer: MaskedLinear) -> MaskedLinear:
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class _Masked(OrderedConditioner):
+    """What both masked networks share: the sets that their hidden units see.
+
+    A hidden unit sees the set of features that some θ_i may depend on; a later unit or output reads those
+    units whose set lies within its own. Distinct sets are given to units in sorted order, in equal numbers
+    (the sorted degrees of MADE). A network too narrow for all sets also has direct connections from the
+    features to the outputs, so that no dependence is lost.
+    """
+
+    free: nn.Parameter | None
+
+    def _distinct(self) -> Graph:
+        """Return the distinct sets of parents, smallest first, (sets, D).
+
+        The empty one is there only where a unit that sees it has a context to see.
+        """
+        sets = np.unique(self.graph, axis=0)
+        sets = sets[np.argsort(sets.sum(-1), kind="stable")]
+        return sets if self.context else sets[sets.any(-1)]
+
+    def _seen(self, width: int) -> Graph:
+        """Return what each of ``width`` hidden units sees, (width, D)."""
+        sets = self._distinct()
+        return sets[np.arange(width) * len(sets) // width]
+
+    def _entry(self, seen: Graph) -> MaskedLinear:
+        return MaskedLinear(_beside(seen, self.context))
+
+    def _exit(self, seen: Graph) -> MaskedLinear:
+        return _zero(MaskedLinear(self._repeated(_within(seen, self.graph))))
+
+    def _direct(self, widths: Sequence[int]) -> MaskedLinear | None:
+        if min(widths, default=0) >= len(self._distinct()):
+            return None
+        return _zero(MaskedLinear(_beside(self._repeated(self.graph), self.context)))
+
+    def _repeated(self, mask: Graph) -> Graph:
+        return mask.repeat(self.n_params, 0)
+
+    def _shaped(self, flat: Tensor) -> Tensor:
+        return flat.unflatten(-1, (self.out_features, self.n_params))
+
+
+def _beside(mask: Graph, context: int) -> Graph:
+    """Return the mask for [x, c]: everything sees the context."""
+    return np.pad(mask, ((0, 0), (0, context)), constant_values=True)
+
+
+def _within(seen: Graph, by: Graph) -> Graph:
+    """Return where the set ``seen[u]`` lies within ``by[v]``, (v, u)."""
+    return np.asarray((seen[None, :] <= by[:, None]).all(-1))
+
+
+@register("conditioners.MaskedMLP")
+class MaskedMLP(_Masked):
+    """θ = W_L σ(… σ((W₁ ⊙ M₁) [x, c] + b₁) …) + b_L in which θ_i sees the features before i only: MADE.
+
+    W_L and b_L are zero at the start. Hidden units have sorted degrees, evenly spread, for any order or any
+    graph without cycles; a network narrower than the number of distinct sets of parents gets direct
+    connections from x to θ as well, so that each declared dependence is there.
+
+    Source: Germain, Gregor, Murray & Larochelle, *MADE* (2015), equations 8, 9 and 13; for a graph,
+    Wehenkel & Louppe, *Graphical normalizing flows* (2021).
+
+    Args:
+        features: D, of x and of θ.
+        n_params: parameters per feature (the law's ``n_params``).
+        hidden: hidden widths.
+        activation: as for :class:`~diffeo.conditioners.MLP`.
+        context: features of the context.
+        order: "ascending", "descending", or the features from the first to the last.
+        adjacency: (D, D) booleans instead of an order; True at [i][j] where θ_i may depend on x_j.
+        dropout: probability of dropping a hidden unit in training.
+
+    Raises:
+        ConfigError: an argument is out of range, or the graph has a cycle.
+
+    >>> net = MaskedMLP(3, 2, hidden=(16,))
+    >>> net(torch.zeros(5, 3)).shape
+    torch.Size([5, 3, 2])
+    """
+
+    def __init__(
+        self,
+        features: int,
+        n_params: int,
+        *,
+        hidden: Sequence[int] = (64, 64),
+        activation: str = "silu",
+        context: int = 0,
+        order: Order = "ascending",
+        adjacency: Adjacency | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self._order(features, n_params, context, order, adjacency)
+        activation_of(activation)
+        number("dropout", dropout, least=0, below=1)
+        widths = hidden_sizes(hidden)
+        self.layers = self.direct = None
+        self.free = None
+        if not context and not self.graph.any():
+            self.free = nn.Parameter(torch.zeros(features * n_params))
+            return
+        self.direct = self._direct(widths)
+        if not widths:
+            return
+        seen = [self._seen(width) for width in widths]
+        layers: list[nn.Module] = [self._entry(seen[0])]
+        for before, after in pairwise(seen):
+            layers += _between(activation, dropout)
+            layers.append(MaskedLinear(_within(before, after)))
+        self.layers = nn.Sequential(*layers, *_between(activation, dropout), self._exit(seen[-1]))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return θ of shape ``batch + (D, n_params)``."""
+        if self.free is not None:
+            return self._shaped(self.free.expand(*x.shape[:-1], -1))
+        given = with_context(x, context)
+        if self.layers is None:
+            assert self.direct is not None
+            return self._shaped(self.direct(given))
+        theta = self.layers(given)
+        return self._shaped(theta if self.direct is None else theta + self.direct(given))
+
+
+def _between(activation: str, dropout: float) -> list[nn.Module]:
+    return [activation_of(activation), *([nn.Dropout(dropout)] if dropout else [])]
+
+
+class _Block(nn.Module):
+    """h + W₂ σ(W₁ σ(h)), masked."""
+
+    def __init__(self, mask: Graph, activation: str, dropout: float) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(
+            activation_of(activation),
+            MaskedLinear(mask),
+            activation_of(activation),
+            nn.Dropout(dropout),
+            MaskedLinear(mask),
+        )
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h + self.inner(h)
+
+
+@register("conditioners.MaskedResidualMLP")
+class MaskedResidualMLP(_Masked):
+    """:class:`~diffeo.conditioners.ResidualMLP` with the masks of :class:`MaskedMLP`.
+
+    Source: Durkan, Bekasov, Murray & Papamakarios, *Neural spline flows* (2019), section 5 and appendix B.1
+    ("ResMADE" of Nash & Durkan, *Autoregressive energy machines*, 2019).
+
+    Args:
+        features: D, of x and of θ.
+        n_params: parameters per feature (the law's ``n_params``).
+        width: hidden units.
+        blocks: residual blocks.
+        activation: as for :class:`~diffeo.conditioners.MLP`.
+        context: features of the context.
+        order, adjacency: as for :class:`MaskedMLP`.
+        dropout: probability of dropping a unit inside a block in training.
+
+    Raises:
+        ConfigError: an argument is out of range, or the graph has a cycle.
+
+    >>> MaskedResidualMLP(3, 2, width=16)(torch.zeros(5, 3)).shape
+    torch.Size([5, 3, 2])
+    """
+
+    def __init__(
+        self,
+        features: int,
+        n_params: int,
+        *,
+        width: int = 64,
+        blocks: int = 2,
+        activation: str = "silu",
+        context: int = 0,
+        order: Order = "ascending",
+        adjacency: Adjacency | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self._order(features, n_params, context, order, adjacency)
+        activation_of(activation)
+        number("dropout", dropout, least=0, below=1)
+        at_least("width", width, 1)
+        at_least("blocks", blocks, 0)
+        self.direct = None
+        self.free = None
+        if not context and not self.graph.any():
+            self.free = nn.Parameter(torch.zeros(features * n_params))
+            return
+        self.direct = self._direct([width])
+        seen = self._seen(width)
+        self.layers = nn.Sequential(
+            self._entry(seen),
+            *(_Block(_within(seen, seen), activation, dropout) for _ in range(blocks)),
+            activation_of(activation),
+            self._exit(seen),
+        )
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return θ of shape ``batch + (D, n_params)``."""
+        if self.free is not None:
+            return self._shaped(self.free.expand(*x.shape[:-1], -1))
+        given = with_context(x, context)
+        theta = self.layers(given)
+        return self._shaped(theta if self.direct is None else theta + self.direct(given))
