@@ -9,6 +9,8 @@ from diffeo.bijections.coupling import Coupling
 from diffeo.bijections.elementwise import Affine, Scale
 from diffeo.bijections.mask import Mask
 from diffeo.bijections.permutation import Permutation
+from diffeo.bijections.planar import Planar
+from diffeo.bijections.radial import Radial
 from diffeo.bijections.standardize import Standardize
 from diffeo.bijections.support import Log, Logit
 from diffeo.bijections.whiten import Whiten
@@ -27,6 +29,8 @@ __all__ = [
     "Logit",
     "Mask",
     "Permutation",
+    "Planar",
+    "Radial",
     "Scale",
     "Standardize",
     "Whiten",

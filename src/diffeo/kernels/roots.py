@@ -45,10 +45,11 @@ class Root(NamedTuple):
 
 
 def monotone_root(
-    function: Increasing, target: Tensor, low: float, high: float, *, max_iter: int = 100
+    function: Increasing, target: Tensor, low: float | Tensor, high: float | Tensor, *, max_iter: int = 100
 ) -> Root:
     """Return u in [low, high] with g(u) = ``target``, for g(low) ≤ target ≤ g(high).
 
+    The bracket is one for all elements, or a tensor with one for each; it has no part in the gradient.
     An element that ``max_iter`` evaluations do not bring to a rounding is said not to have converged; its
     value is the best that was found.
 
@@ -57,24 +58,28 @@ def monotone_root(
     >>> monotone_root(cube, torch.tensor([8.0]), 0.5, 10.0).value
     tensor([2.])
     """
+    below, above = _edge(low, target), _edge(high, target)
     with torch.no_grad():
-        start, converged, iterations = _search(function, target.detach(), low, high, max_iter)
+        start, converged, iterations = _search(function, target.detach(), below, above, max_iter)
     u = start
     for _ in range(2):
         value, log_slope = function(u)
         u = u - (value - target) / log_slope.exp()
         # Where g is flat to the last bit a step may leave the bracket; it may not leave it for good.
-        u = u + (u.detach().clamp(low, high) - u.detach())
+        u = u + (u.detach().clamp(below, above) - u.detach())
     value, log_slope = function(u)
     return Root(u, log_slope, (value - target).detach().abs(), converged, iterations)
 
 
+def _edge(bound: float | Tensor, target: Tensor) -> Tensor:
+    return bound.detach() if isinstance(bound, Tensor) else torch.full_like(target, bound).detach()
+
+
 def _search(
-    function: Increasing, target: Tensor, low: float, high: float, max_iter: int
+    function: Increasing, target: Tensor, below: Tensor, above: Tensor, max_iter: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the root to a rounding, whether it was reached, and after how many evaluations."""
     eps = torch.finfo(target.dtype).eps
-    below, above = torch.full_like(target, low), torch.full_like(target, high)
     u = torch.minimum(torch.maximum(target, below), above)  # laws start near the identity
     step = above - below
     done = target.isnan()
@@ -95,13 +100,13 @@ def _search(
         u = torch.where(done | (excess == 0), u, proposal)
         step = torch.where(done, step, moved)
         done = done | reached
-        if _certain(done):
+        if certain(done):
             break
     return u, done & ~target.isnan(), iterations
 
 
-def _certain(done: Tensor) -> bool:
-    """Whether all elements are known to be done: a graph, or a batched tensor, cannot ask."""
+def certain(done: Tensor) -> bool:
+    """Return whether all are known to have arrived: a graph, or a batched tensor, cannot be asked."""
     if torch.compiler.is_compiling():
         return False
     try:

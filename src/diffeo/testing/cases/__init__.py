@@ -32,6 +32,7 @@ from diffeo.testing.cases.flows import FLOWS
 from diffeo.testing.cases.laws import CONDITIONERS, LAWS, conditioner_case, law_cases
 from diffeo.testing.cases.learnable_bases import LEARNABLE_BASES
 from diffeo.testing.cases.numeric_laws import NUMERIC_LAWS
+from diffeo.testing.cases.residual import RESIDUAL
 
 __all__ = [
     "CASES",
@@ -62,6 +63,7 @@ CASES: Mapping[str, Case] = {
         *CONDITIONERS,
         *AUTOREGRESSIVE,
         *BIJECTIONS,
+        *RESIDUAL,
         *BASES,
         *LEARNABLE_BASES,
         *FLOWS,
