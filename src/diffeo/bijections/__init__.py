@@ -5,17 +5,24 @@ from diffeo.bijections.autoregressive import Autoregressive
 from diffeo.bijections.batchnorm import BatchNorm
 from diffeo.bijections.bijection import Bijection
 from diffeo.bijections.chain import Chain, Identity, Inverse
+from diffeo.bijections.conv1x1 import InvertibleConv1x1
 from diffeo.bijections.coupling import Coupling
 from diffeo.bijections.elementwise import Affine, Scale
+from diffeo.bijections.lu import LU
 from diffeo.bijections.mask import Mask
+from diffeo.bijections.orthogonal import QR, SVD, Orthogonal
 from diffeo.bijections.permutation import Permutation
 from diffeo.bijections.planar import Planar
 from diffeo.bijections.radial import Radial
 from diffeo.bijections.standardize import Standardize
 from diffeo.bijections.support import Log, Logit
+from diffeo.bijections.triangular import Triangular
 from diffeo.bijections.whiten import Whiten
 
 __all__ = [
+    "LU",
+    "QR",
+    "SVD",
     "ActNorm",
     "Affine",
     "Autoregressive",
@@ -25,13 +32,16 @@ __all__ = [
     "Coupling",
     "Identity",
     "Inverse",
+    "InvertibleConv1x1",
     "Log",
     "Logit",
     "Mask",
+    "Orthogonal",
     "Permutation",
     "Planar",
     "Radial",
     "Scale",
     "Standardize",
+    "Triangular",
     "Whiten",
 ]

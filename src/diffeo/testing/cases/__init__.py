@@ -31,6 +31,7 @@ from diffeo.testing.cases.case import (
 from diffeo.testing.cases.flows import FLOWS
 from diffeo.testing.cases.laws import CONDITIONERS, LAWS, conditioner_case, law_cases
 from diffeo.testing.cases.learnable_bases import LEARNABLE_BASES
+from diffeo.testing.cases.linear import LINEAR
 from diffeo.testing.cases.numeric_laws import NUMERIC_LAWS
 from diffeo.testing.cases.residual import RESIDUAL
 
@@ -63,6 +64,7 @@ CASES: Mapping[str, Case] = {
         *CONDITIONERS,
         *AUTOREGRESSIVE,
         *BIJECTIONS,
+        *LINEAR,
         *RESIDUAL,
         *BASES,
         *LEARNABLE_BASES,
