@@ -4,22 +4,31 @@ from diffeo.bijections.actnorm import ActNorm
 from diffeo.bijections.autoregressive import Autoregressive
 from diffeo.bijections.batchnorm import BatchNorm
 from diffeo.bijections.bijection import Bijection
+from diffeo.bijections.bnaf import BNAF
 from diffeo.bijections.chain import Chain, Identity, Inverse
 from diffeo.bijections.conv1x1 import InvertibleConv1x1
 from diffeo.bijections.coupling import Coupling
 from diffeo.bijections.elementwise import Affine, Scale
+from diffeo.bijections.leaky import LeakyReLU
 from diffeo.bijections.lu import LU
 from diffeo.bijections.mask import Mask
 from diffeo.bijections.orthogonal import QR, SVD, Orthogonal
 from diffeo.bijections.permutation import Permutation
 from diffeo.bijections.planar import Planar
+from diffeo.bijections.power import Power
 from diffeo.bijections.radial import Radial
+from diffeo.bijections.sinh_arcsinh import SinhArcsinh
+from diffeo.bijections.soft import Softplus, Tanh
+from diffeo.bijections.split import Split
+from diffeo.bijections.squeeze import Squeeze
 from diffeo.bijections.standardize import Standardize
 from diffeo.bijections.support import Log, Logit
+from diffeo.bijections.sylvester import Sylvester
 from diffeo.bijections.triangular import Triangular
 from diffeo.bijections.whiten import Whiten
 
 __all__ = [
+    "BNAF",
     "LU",
     "QR",
     "SVD",
@@ -33,15 +42,23 @@ __all__ = [
     "Identity",
     "Inverse",
     "InvertibleConv1x1",
+    "LeakyReLU",
     "Log",
     "Logit",
     "Mask",
     "Orthogonal",
     "Permutation",
     "Planar",
+    "Power",
     "Radial",
     "Scale",
+    "SinhArcsinh",
+    "Softplus",
+    "Split",
+    "Squeeze",
     "Standardize",
+    "Sylvester",
+    "Tanh",
     "Triangular",
     "Whiten",
 ]

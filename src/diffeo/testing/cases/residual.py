@@ -1,23 +1,39 @@
-"""Cases of the layers whose inverse is a formula and whose forward direction is a search."""
+"""Cases of the layers whose inverse is a formula and whose forward direction is a search: few sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
-from diffeo.bijections import Bijection, Chain, Planar, Radial
-from diffeo.testing.cases.case import CONTEXTS, Builder, Case
+from diffeo.bijections import BNAF, Bijection, Planar, Radial, Sylvester
+from diffeo.testing.cases.case import Builder, Case, Features
+
+_SIZES: tuple[Features, ...] = (1, 2, 3, 7)
 
 
-def _two(layer: Callable[..., Bijection]) -> Builder:
-    """Return the builder of two such layers."""
+def _planar(features: int, context: int) -> Bijection:
+    return Planar(features, context, hidden=(8,))
 
-    def build(features: int, context: int) -> Bijection:
-        return Chain(layer(features, context), layer(features, context))
 
-    return build
+def _radial(features: int, context: int) -> Bijection:
+    return Radial(features, context, hidden=(8,))
+
+
+def _sylvester(features: int, context: int) -> Bijection:
+    return Sylvester(features, min(features, 3), context, hidden=(8,))
+
+
+def _bnaf(features: int, context: int) -> Bijection:
+    return BNAF(features, (4, 3), context, steering=(8,))
+
+
+def _case(name: str, build: Builder, **settings: Any) -> Case:
+    contexts = ("none", "per row")
+    return Case(f"bijections.{name}", "bijection", build, sizes=_SIZES, contexts=contexts, **settings)
 
 
 RESIDUAL = [
-    Case("bijections.Planar", "bijection", _two(Planar), contexts=CONTEXTS, identity=True),
-    Case("bijections.Radial", "bijection", _two(Radial), contexts=CONTEXTS, identity=True),
+    _case("Planar", _planar, identity=True),
+    _case("Radial", _radial, identity=True),
+    _case("Sylvester", _sylvester, identity=True),
+    _case("BNAF", _bnaf),
 ]
