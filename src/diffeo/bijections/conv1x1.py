@@ -57,13 +57,13 @@ class InvertibleConv1x1(Bijection):
         """Return W z of every pixel and H · W · log │det W│."""
         check_event("z", z, self.event_shape)
         value, log_det = self.linear(z.movedim(-3, -1))
-        return value.movedim(-1, -3), log_det.sum((-2, -1))
+        return value.movedim(-1, -3).contiguous(), log_det.sum((-2, -1))
 
     def inverse(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return W⁻¹ x of every pixel and −H · W · log │det W│."""
         check_event("x", x, self.event_shape)
         value, log_det = self.linear.inverse(x.movedim(-3, -1))
-        return value.movedim(-1, -3), log_det.sum((-2, -1))
+        return value.movedim(-1, -3).contiguous(), log_det.sum((-2, -1))
 
     def rounding_scale(self, given: Tensor, value: Tensor, *, inverse: bool) -> Tensor:
         """Return that of the matrix, pixel by pixel."""
