@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch._higher_order_ops.while_loop import while_loop
 
 #: u ↦ (g(u), log g′(u)), elementwise.
 Increasing = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -80,29 +81,47 @@ def _search(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the root to a rounding, whether it was reached, and after how many evaluations."""
     eps = torch.finfo(target.dtype).eps
-    u = torch.minimum(torch.maximum(target, below), above)  # laws start near the identity
-    step = above - below
-    done = target.isnan()
-    iterations = torch.zeros_like(target)
-    for _ in range(max_iter):
+
+    def step(
+        count: Tensor, u: Tensor, size: Tensor, below: Tensor, above: Tensor, done: Tensor, taken: Tensor
+    ) -> tuple[Tensor, ...]:
         value, log_slope = function(u)
         excess = value - target
         below = torch.where(excess < 0, u, below)
         above = torch.where(excess > 0, u, above)
         move = excess / log_slope.exp()
         newton = u - move
-        inside = (newton > below) & (newton < above) & (2 * move.abs() <= step.abs())
+        inside = (newton > below) & (newton < above) & (2 * move.abs() <= size.abs())
         proposal = torch.where(inside, newton, below + (above - below) / 2)
         moved = (proposal - u).abs()
-        iterations = iterations + torch.where(done, 0.0, 1.0)
+        taken = taken + torch.where(done, 0.0, 1.0)
         rounding = 2 * eps * u.abs().clamp(min=1.0)
         reached = (excess == 0) | (moved <= rounding) | (above - below <= rounding)
         u = torch.where(done | (excess == 0), u, proposal)
-        step = torch.where(done, step, moved)
-        done = done | reached
-        if certain(done):
-            break
-    return u, done & ~target.isnan(), iterations
+        size = torch.where(done, size, moved)
+        return count + 1, u, size, below, above, done | reached, taken
+
+    def unfinished(count: Tensor, *state: Tensor) -> Tensor:
+        return (count < max_iter) & ~state[4].all()
+
+    state = (
+        torch.zeros((), dtype=torch.long, device=target.device),
+        torch.minimum(torch.maximum(target, below), above),  # laws start near the identity
+        above - below,
+        below.clone(),
+        above.clone(),
+        target.isnan(),
+        torch.zeros_like(target),
+    )
+    if torch.compiler.is_compiling():
+        state = while_loop(unfinished, step, state)  # one evaluation of g in the graph, not a hundred
+    else:
+        for _ in range(max_iter):
+            state = step(*state)
+            if certain(state[5]):
+                break
+    _, u, _, _, _, done, taken = state
+    return u, done & ~target.isnan(), taken
 
 
 def certain(done: Tensor) -> bool:

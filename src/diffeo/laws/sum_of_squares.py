@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from diffeo.errors import at_least, number
+from diffeo.kernels.quadrature import gauss_legendre
 from diffeo.kernels.safe import bounded
 from diffeo.laws.numeric import NumericLaw
 from diffeo.registry import register
@@ -63,11 +63,10 @@ class SumOfSquares(NumericLaw):
     def curve(self, u: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Return c + the integral, and the logarithm of the integrand."""
         terms = bounded(theta[..., :-1], self.limit).unflatten(-1, (self.polynomials, self.degree + 1))
-        # Nodes and weights of [0, 1]: ∫₀ᵘ p = u Σ_q w_q p(u t_q).
-        nodes, weights = np.polynomial.legendre.leggauss(self.degree + 1)
+        # ∫₀ᵘ p = u Σ_q w_q p(u t_q).
         integral = torch.zeros_like(u)
-        for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
-            integral = integral + float(weight) * self._squares(u * float(node), terms)
+        for node, weight in gauss_legendre(self.degree + 1):
+            integral = integral + weight * self._squares(u * node, terms)
         # An even sum of real squares may be 0; its logarithm is −∞ only without the share of the identity.
         slope = self._squares(u, terms).clamp(min=torch.finfo(u.dtype).tiny)
         return theta[..., -1] + u * integral, slope.log()

@@ -1,0 +1,24 @@
+"""Gauss and Legendre's rule, as plain numbers."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import torch
+
+
+@torch.compiler.assume_constant_result
+def gauss_legendre(n: int) -> list[tuple[float, float]]:
+    """Return the ``n`` nodes and weights of [0, 1]: exact for polynomials of degree 2n − 1.
+
+    >>> gauss_legendre(1)
+    [(0.5, 1.0)]
+    """
+    return _rule(n)
+
+
+@cache
+def _rule(n: int) -> list[tuple[float, float]]:
+    nodes, weights = np.polynomial.legendre.leggauss(n)
+    return [(float(node + 1) / 2, float(weight) / 2) for node, weight in zip(nodes, weights, strict=True)]
