@@ -6,6 +6,7 @@ from diffeo.bijections.batchnorm import BatchNorm
 from diffeo.bijections.bijection import Bijection
 from diffeo.bijections.bnaf import BNAF
 from diffeo.bijections.chain import Chain, Identity, Inverse
+from diffeo.bijections.contractive import Contractive
 from diffeo.bijections.conv1x1 import InvertibleConv1x1
 from diffeo.bijections.coupling import Coupling
 from diffeo.bijections.elementwise import Affine, Scale
@@ -38,6 +39,7 @@ __all__ = [
     "BatchNorm",
     "Bijection",
     "Chain",
+    "Contractive",
     "Coupling",
     "Identity",
     "Inverse",
