@@ -81,10 +81,11 @@ class Power(Pointwise):
         excess = self.excess(value)
         ok, inner = split_safe(value)
         near = snap(inner, excess.unsqueeze(-1), *formula(inner, excess))
-        largest, fixed = torch.finfo(value.dtype).max, value.detach()
-        # The log-slope of the largest number stands for that of ∞: no base's −∞ is cancelled by it.
-        far, log_slope = formula(fixed.clamp(-largest, largest), excess.detach())
-        far = torch.where(fixed.isinf(), fixed, far)
+        fixed, excess = value.detach(), excess.detach()
+        far, _ = formula(fixed, excess)
+        # The log-slope of a large number stands for that of ∞: no base's −∞ is cancelled by it.
+        large = torch.finfo(value.dtype).max / 2
+        _, log_slope = formula(fixed.clamp(-large, large), excess)
         return torch.where(ok, near[0], far), torch.where(ok, near[1], log_slope)
 
 
