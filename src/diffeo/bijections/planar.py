@@ -72,6 +72,9 @@ class Planar(Solved):
 
         root = monotone_root(curve, target, target - along.abs(), target + along.abs())
         height, log_slope = _fold(root.value + b, along)
+        # Of a steep fold the height is known better from the equation than from tanh.
+        steep = along.abs() >= 1
+        height = torch.where(steep, (target - root.value) / torch.where(steep, along, 1.0), height)
         told = (t.squeeze(-1) for t in (root.converged, root.residual, root.iterations))
         return z - u * height, -log_slope.squeeze(-1), SolveInfo(*told)
 

@@ -58,6 +58,13 @@ class Solved(Bijection):
         """Return what ``forward`` returns, and what the search reached in each row."""
         return self._rows(self.to_data, "z", z, context)
 
+    def rounding_scale(self, given: Tensor, value: Tensor, *, inverse: bool) -> Tensor:
+        """Return the larger of the sizes on both sides: one is the other and a shift, which may cancel."""
+        sizes = (
+            super(Solved, self).rounding_scale(given, side, inverse=inverse) for side in (given, value)
+        )
+        return torch.maximum(*sizes)
+
     def _rows(
         self,
         passed: Callable[[Tensor, Tensor | None], Passed],
