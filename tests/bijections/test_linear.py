@@ -52,6 +52,17 @@ def test_untrained_it_is_the_identity_to_the_last_bit(name):
     assert not part(z)[1].any()
 
 
+def test_no_parameter_of_lu_breaks_its_bounds():
+    part = LU(3, bound=1.0, shear=0.5).double()
+    with torch.no_grad():
+        for parameter in part.parameters():
+            parameter.copy_(1e6 * torch.linspace(-1, 1, parameter.numel()).reshape(parameter.shape))
+    scale = part.upper().diagonal()
+    assert part.lower().tril(-1).abs().max() <= 0.5
+    assert (part.upper().triu(1) / scale[:, None]).abs().max() <= 0.5
+    assert scale.log().abs().max() <= 1.0 + 1e-15
+
+
 def test_glows_factors_make_the_matrix():
     part = lively(LU(4, permute="random", seed=1))
     lower, upper, order = part.lower(), part.upper(), part.get_buffer("order").tolist()
@@ -195,6 +206,7 @@ def test_triangular_systems_are_solved(features, upper, unit):
         (lambda: LU(2, permute="randon"), "permute='randon' is not known.*Did you mean 'random'"),
         (lambda: LU(2, seed=-1), "seed=-1 must be a whole number of at least 0"),
         (lambda: LU(2, bound=0.0), "bound=0.0 must be a finite number above 0"),
+        (lambda: LU(2, shear=0), "shear=0 must be a finite number above 0"),
         (lambda: Triangular(2, lower=1), "lower=1 must be True or False"),
         (
             lambda: Orthogonal(2, reflections=0),

@@ -7,9 +7,9 @@ from nflows.transforms.lu import LULinear
 from diffeo.bijections import LU
 
 
-def unbounded(log_diagonal, bound):
-    """Return what is bounded to ``log_diagonal``."""
-    return bound * torch.atanh(log_diagonal / bound)
+def unbounded(value, bound):
+    """Return what is bounded to ``value``."""
+    return bound * torch.atanh(value / bound)
 
 
 @pytest.mark.filterwarnings("ignore:torch.triangular_solve is deprecated:UserWarning")
@@ -21,13 +21,14 @@ def test_lu_is_that_of_nflows(features, seed):
     def drawn(*shape):
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
-    peer, own = LULinear(features).double(), LU(features).double()
+    peer, own = LULinear(features).double(), LU(features, shear=1e3).double()
     rows = 3 * drawn(20, features)
     with torch.no_grad():
         for parameter in (peer.lower_entries, peer.upper_entries, peer.unconstrained_upper_diag):
             parameter.copy_(drawn(*parameter.shape))
-        own.factors[tuple(peer.lower_indices)] = peer.lower_entries
-        own.factors[tuple(peer.upper_indices)] = peer.upper_entries
+        scale = peer.upper_diag[peer.upper_indices[0]]  # our U has its diagonal as a factor
+        own.factors[tuple(peer.lower_indices)] = unbounded(peer.lower_entries, own.shear)
+        own.factors[tuple(peer.upper_indices)] = unbounded(peer.upper_entries / scale, own.shear)
         own.raw_log_diagonal.copy_(unbounded(peer.upper_diag.log(), own.bound))
         wanted, wanted_log_det = peer(rows)  # its bias is 0
         found, log_det = own(rows)

@@ -26,7 +26,7 @@ class InvertibleConv1x1(Bijection):
         shape: (C, H, W).
         permute: P of :class:`LU`: "none", "reverse" or "random".
         seed: of the random permutation.
-        bound: the largest log-entry of the diagonal of U.
+        bound, shear: of :class:`LU`.
 
     Raises:
         ConfigError: ``shape`` is no (C, H, W), or another argument is out of range.
@@ -40,14 +40,19 @@ class InvertibleConv1x1(Bijection):
     """
 
     def __init__(
-        self, shape: Sequence[int], permute: str = "none", seed: int = 0, bound: float = 5.0
+        self,
+        shape: Sequence[int],
+        permute: str = "none",
+        seed: int = 0,
+        bound: float = 5.0,
+        shear: float = 2.0,
     ) -> None:
         super().__init__()
         self.event_shape = event_shape_of(shape)
         self.event_ndim = 3
         if len(self.event_shape) != 3:
             raise ConfigError(f"shape={shape!r:.80} must be (channels, height, width), as (3, 32, 32).")
-        self.linear = LU(self.event_shape[0], permute, seed, bound)
+        self.linear = LU(self.event_shape[0], permute, seed, bound, shear)
 
     def matrix(self) -> Tensor:
         """Return W, shape (C, C)."""
@@ -56,14 +61,17 @@ class InvertibleConv1x1(Bijection):
     def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return W z of every pixel and H · W · log │det W│."""
         check_event("z", z, self.event_shape)
-        value, log_det = self.linear(z.movedim(-3, -1))
-        return value.movedim(-1, -3).contiguous(), log_det.sum((-2, -1))
+        value, _ = self.linear(z.movedim(-3, -1))
+        return value.movedim(-1, -3).contiguous(), self._log_det().expand(z.shape[:-3])
 
     def inverse(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return W⁻¹ x of every pixel and −H · W · log │det W│."""
         check_event("x", x, self.event_shape)
-        value, log_det = self.linear.inverse(x.movedim(-3, -1))
-        return value.movedim(-1, -3).contiguous(), log_det.sum((-2, -1))
+        value, _ = self.linear.inverse(x.movedim(-3, -1))
+        return value.movedim(-1, -3).contiguous(), (-self._log_det()).expand(x.shape[:-3])
+
+    def _log_det(self) -> Tensor:
+        return self.event_shape[1:].numel() * self.linear.log_det()
 
     def rounding_scale(self, given: Tensor, value: Tensor, *, inverse: bool) -> Tensor:
         """Return that of the matrix, pixel by pixel."""

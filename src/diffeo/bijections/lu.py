@@ -15,11 +15,11 @@ from diffeo.registry import register
 
 @register("bijections.LU")
 class LU(Linear):
-    """x = P L (R + diag(exp s)) z, a full matrix W in its triangular factors; log │det W│ = Σ s.
+    """x = P L diag(exp s) R z, a full matrix W in its triangular factors; log │det W│ = Σ s.
 
-    L is lower triangular with a diagonal of ones, R strictly upper, P a fixed permutation, at which the map
-    starts. Either direction costs D² a row. The sources let the diagonal of the upper factor be any number
-    but 0; here it is positive and bounded, so that the map stays invertible whatever the optimiser does.
+    L is lower and R upper triangular, both with a diagonal of ones, and P a fixed permutation, at which the
+    map starts. Either direction costs D² a row. Glow writes U for diag(exp s) R and leaves all numbers
+    free; here s and the entries are bounded, so that the map stays invertible whatever the optimiser does.
 
     Source: Kingma & Dhariwal, *Glow* (2018), equation 10; Oliva et al., *Transformation autoregressive
     networks* (2018).
@@ -29,6 +29,7 @@ class LU(Linear):
         permute: P: "none", "reverse" or "random".
         seed: of the random permutation.
         bound: the largest │s│, s = bound · tanh(raw / bound).
+        shear: the largest entry of L and R beside their diagonals, bounded in the same way.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -38,12 +39,20 @@ class LU(Linear):
     tensor([[0., 0., 1.], [0., 1., 0.], [1., 0., 0.]], grad_fn=...)
     """
 
-    def __init__(self, features: int, permute: str = "none", seed: int = 0, bound: float = 5.0) -> None:
+    def __init__(
+        self,
+        features: int,
+        permute: str = "none",
+        seed: int = 0,
+        bound: float = 5.0,
+        shear: float = 2.0,
+    ) -> None:
         super().__init__(features)
         one_of("permute", permute, ("none", "reverse", "random"))
         at_least("seed", seed, 0)
         number("bound", bound, above=0, most=20)
-        self.permute, self.bound = permute, bound
+        number("shear", shear, above=0)
+        self.permute, self.bound, self.shear = permute, bound, shear
         # Both factors in one matrix, as LAPACK keeps them: L below the diagonal, R above.
         self.factors = nn.Parameter(torch.zeros(features, features))
         self.raw_log_diagonal = nn.Parameter(torch.zeros(features))
@@ -64,11 +73,13 @@ class LU(Linear):
     def lower(self) -> Tensor:
         """Return L, shape (D, D)."""
         one = torch.ones_like(self.raw_log_diagonal)
-        return self.factors.tril(-1) + torch.diag(one)
+        return bounded(self.factors, self.shear).tril(-1) + torch.diag(one)
 
     def upper(self) -> Tensor:
-        """Return R + diag(exp s), shape (D, D)."""
-        return self.factors.triu(1) + torch.diag(self.log_diagonal.exp())
+        """Return U = diag(exp s) R, shape (D, D)."""
+        beside = bounded(self.factors, self.shear).triu(1)
+        scale = self.log_diagonal.exp()
+        return scale.unsqueeze(-1) * beside + torch.diag(scale)
 
     def matrix(self) -> Tensor:
         """Return W = P L U, shape (D, D)."""
