@@ -90,8 +90,8 @@ class BNAF(Solved):
     ``inverse`` (x → z, the direction of the density) is one pass. ``forward`` finds feature after feature,
     each the root in one dimension of an increasing function with a bracket, so always found.
 
-    Source: De Cao, Titov & Aziz, *Block neural autoregressive flow* (2019), equations 9–15 and section 3.3
-    (residual connections with a gate).
+    Source: De Cao, Titov & Aziz, *Block neural autoregressive flow* (2019), section 3, with gated residual
+    connections.
 
     Args:
         features: D.

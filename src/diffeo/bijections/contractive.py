@@ -29,8 +29,8 @@ class Contractive(Solved):
     J do the rest, and carry the derivatives of the implicit function. It takes D products with J.
 
     Source: Behrmann, Grathwohl, Chen, Duvenaud & Jacobsen, *Invertible residual networks* (2019), theorem
-    1, algorithm 1, equations 2–4; Chen, Behrmann, Duvenaud & Jacobsen, *Residual flows* (2019), equations
-    6 and 8, and section 3.3 (LipSwish).
+    1 and algorithm 1; Chen, Behrmann, Duvenaud & Jacobsen, *Residual flows* (2019), theorem 1 (the
+    unbiased estimate) and section 3.3 (LipSwish).
 
     Args:
         features: D.

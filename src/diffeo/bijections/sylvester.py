@@ -43,7 +43,8 @@ class Sylvester(Solved):
     found.
 
     Source: van den Berg, Hasenclever, Tomczak & Welling, *Sylvester normalizing flows for variational
-    inference* (2018), equations 9–13 and 16 (H-SNF), with x → z in the place of the paper's z → x.
+    inference* (2018), theorem 1 and its Householder variant (H-SNF), with x → z in the place of the
+    paper's z → x.
 
     Args:
         features: D.
