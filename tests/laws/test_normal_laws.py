@@ -90,6 +90,16 @@ def test_a_normal_column_gets_the_tail_that_the_shape_says():
     assert float(fall) == pytest.approx(-2.0, rel=0.01)
 
 
+@pytest.mark.parametrize("shape", [0.02, 0.1, 0.9])
+def test_a_tail_stays_a_power_law_a_billion_scales_out(shape):
+    law = Tails(shape=shape)
+    v = torch.tensor([1e8, 1e9], dtype=torch.float64)
+    u, log_slope = law.inverse(v, torch.zeros(2, 4, dtype=torch.float64))
+    log_density = -0.5 * u * u + log_slope
+    fall = (log_density[1] - log_density[0]) / math.log(10)
+    assert float(fall) == pytest.approx(-1 / shape - 1, rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("build", "argument"),
     [
@@ -98,7 +108,7 @@ def test_a_normal_column_gets_the_tail_that_the_shape_says():
         (lambda: MonotonicIntegral(17), "units=17"),
         (lambda: MonotonicIntegral(min_slope=-0.1), "min_slope"),
         (lambda: Tails(shape=1.0), "shape=1.0"),
-        (lambda: Tails(bound=11.0), "bound=11.0"),
+        (lambda: Tails(reach=1e20), "reach=1e"),
         (lambda: Tails(max_shape=3.0), "max_shape"),
     ],
 )

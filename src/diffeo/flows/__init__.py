@@ -1,7 +1,37 @@
 """Flows p_θ: a base and a bijection; the published architectures by name."""
 
+from diffeo.flows.affine_autoregressive import IAF, MADE, MAF
 from diffeo.flows.flow import Flow, GivenFlow
+from diffeo.flows.gaussianization import GF
+from diffeo.flows.glow import FlowPP, Glow
 from diffeo.flows.nice import NICE
+from diffeo.flows.numeric_autoregressive import BPF, NAF, SOSPF, UNAF
 from diffeo.flows.realnvp import RealNVP
+from diffeo.flows.residual import BNAF, ResidualFlow
+from diffeo.flows.spline import NSF
+from diffeo.flows.tails import TTF
+from diffeo.flows.variational import Planar, Radial, Sylvester
 
-__all__ = ["NICE", "Flow", "GivenFlow", "RealNVP"]
+__all__ = [
+    "BNAF",
+    "BPF",
+    "GF",
+    "IAF",
+    "MADE",
+    "MAF",
+    "NAF",
+    "NICE",
+    "NSF",
+    "SOSPF",
+    "TTF",
+    "UNAF",
+    "Flow",
+    "FlowPP",
+    "GivenFlow",
+    "Glow",
+    "Planar",
+    "Radial",
+    "RealNVP",
+    "ResidualFlow",
+    "Sylvester",
+]

@@ -28,15 +28,15 @@ class Tails(Law):
     log-scale (|log σ| < 5) and two raw shapes; at θ = 0 both shapes are ``shape``. It is no identity at any
     θ, so it stands last in a flow, next to the data. Both directions are closed.
 
-    Beyond │u│ = ``bound``, which a standard normal does not reach (P < 10⁻²²), the map goes on straight, so
-    that its slope stays bounded and no number overflows.
+    Beyond │v − μ│ = ``reach`` · σ / λ, 10¹⁵ scales away, the map goes on straight, so that its slope stays
+    bounded and no number overflows.
 
     Source: Hickling & Prangle, *Flexible tails for normalizing flows* (2025), equation 5.
 
     Args:
         shape: λ of the untrained law; 1 is Cauchy's tail, 1/ν is Student's.
         max_shape: the largest λ.
-        bound: where the map goes on straight.
+        reach: λ times the scales beyond which the map goes on straight.
 
     >>> law = Tails()
     >>> v, log_slope = law.forward(torch.tensor([0.0, 3.0]), torch.zeros(2, 4))
@@ -46,12 +46,12 @@ class Tails(Law):
 
     shape: float = 0.1
     max_shape: float = 1.0
-    bound: float = 10.0
+    reach: float = 1e15
 
     def __post_init__(self) -> None:
         number("max_shape", self.max_shape, above=2 * _SMALLEST, most=2)
         number("shape", self.shape, above=_SMALLEST, below=self.max_shape)
-        number("bound", self.bound, above=0, most=10)
+        number("reach", self.reach, least=1e3, most=1e15)
 
     @property
     def n_params(self) -> int:
@@ -76,7 +76,8 @@ class Tails(Law):
         up = safe > 0
         size = torch.where(up, safe, -safe)
         shape, log_scale = self._of(theta, up)
-        near = size.clamp(max=self.bound)
+        edge = self._edge(shape)
+        near = torch.where(size < edge, size, edge)
         excess, log_slope = _stretched(near, shape)
         away = excess + log_slope.exp() * (size - near)
         scale = log_scale.exp()
@@ -91,13 +92,14 @@ class Tails(Law):
         up = off > 0
         shape, log_scale = self._of(theta, up)
         away = torch.where(up, off, -off) * (-log_scale).exp()
-        edge, edge_slope = _stretched(torch.full_like(v, self.bound), shape)
-        inside = away < edge
+        edge = self._edge(shape)
+        top, edge_slope = _stretched(edge, shape)
+        inside = away < top
         near = torch.where(inside, away, 0.0)
         # erfc(│u│ / √2) = (1 + λ r)^(−1/λ), and erfc(│u│ / √2) = 2 Φ(−│u│).
         size = -lower_quantile(-torch.log1p(shape * near) / shape - math.log(2))
         _, log_slope = _stretched(size, shape)
-        size = torch.where(inside, size, self.bound + (away - edge) * (-edge_slope).exp())
+        size = torch.where(inside, size, edge + (away - top) * (-edge_slope).exp())
         log_slope = -torch.where(inside, log_slope, edge_slope) - log_scale
         far = v * log_slope.exp().detach()
         return torch.where(ok, torch.where(up, size, -size), far), log_slope
@@ -107,10 +109,14 @@ class Tails(Law):
         shapes = self.shapes(theta)
         return torch.where(up, shapes[..., 1], shapes[..., 0]), bounded(theta[..., 1], _LOG_SCALE)
 
+    def _edge(self, shape: Tensor) -> Tensor:
+        """Return │u│ where the map has reached so far: (1 + λ r) = erfc(│u│ / √2)^−λ is ``reach``."""
+        return -lower_quantile(-math.log(self.reach) / shape - math.log(2))
+
     def slope_bounds(self) -> tuple[float, float]:
-        """Return σ_min √(2/π), the slope in the middle, and the slope at the bound under the largest λ."""
-        largest = torch.tensor([self.bound, self.max_shape], dtype=torch.float64)
-        _, log_slope = _stretched(largest[:1], largest[1:])
+        """Return σ_min √(2/π), the slope in the middle, and the slope at the edge under the smallest λ."""
+        shape = torch.tensor(_SMALLEST, dtype=torch.float64)
+        _, log_slope = _stretched(self._edge(shape), shape)
         return math.exp(-_LOG_SCALE) * math.sqrt(2 / math.pi), math.exp(float(log_slope) + _LOG_SCALE)
 
 

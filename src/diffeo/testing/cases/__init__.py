@@ -32,6 +32,7 @@ from diffeo.testing.cases.flows import FLOWS
 from diffeo.testing.cases.laws import CONDITIONERS, LAWS, conditioner_case, law_cases
 from diffeo.testing.cases.learnable_bases import LEARNABLE_BASES
 from diffeo.testing.cases.linear import LINEAR
+from diffeo.testing.cases.named_flows import NAMED_FLOWS
 from diffeo.testing.cases.numeric_laws import NUMERIC_LAWS
 from diffeo.testing.cases.residual import RESIDUAL
 
@@ -69,5 +70,6 @@ CASES: Mapping[str, Case] = {
         *BASES,
         *LEARNABLE_BASES,
         *FLOWS,
+        *NAMED_FLOWS,
     )
 }

@@ -1,0 +1,61 @@
+"""Cases of the catalogue: every named flow, small."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from diffeo import flows
+from diffeo.testing.cases.case import Builder, Case, Features
+
+_SIZES: tuple[Features, ...] = (1, 2, 3)
+
+#: The settings that make each named flow small.
+SMALL: Mapping[str, dict[str, Any]] = {
+    "BNAF": {"transforms": 2, "hidden": (3,)},
+    "BPF": {"degree": 6, "hidden": (12,)},
+    "FlowPP": {"couplings": 2, "components": 3, "width": 8, "blocks": 1},
+    "GF": {"transforms": 2, "components": 3, "hidden": (8,)},
+    "Glow": {"steps": 3, "hidden": (12,)},
+    "IAF": {"transforms": 2, "hidden": (12,)},
+    "MADE": {"hidden": (12,)},
+    "MAF": {"transforms": 2, "hidden": (12,)},
+    "NAF": {"transforms": 2, "units": 3, "hidden": (12,)},
+    "NSF": {"transforms": 2, "bins": 4, "hidden": (12,)},
+    "Planar": {"transforms": 3, "hidden": (8,)},
+    "Radial": {"transforms": 3, "hidden": (8,)},
+    "ResidualFlow": {"blocks": 2, "hidden": (8,)},
+    "SOSPF": {"transforms": 2, "polynomials": 2, "degree": 2, "hidden": (12,)},
+    "Sylvester": {"transforms": 2, "hidden": (8,)},
+    "TTF": {"transforms": 2, "bins": 4, "hidden": (12,)},
+    "UNAF": {"transforms": 1, "units": 2, "hidden": (12,)},
+}
+
+
+def small(name: str, **settings: Any) -> Builder:
+    """Return the builder of the named flow with few parameters."""
+    make: Callable[..., flows.Flow] = getattr(flows, name)
+
+    def build(features: int, context: int) -> flows.Flow:
+        with warnings.catch_warnings():
+            # Glow says that one feature leaves it nothing to condition on.
+            warnings.filterwarnings("ignore", message=".*nothing to condition on", category=UserWarning)
+            return make(features, context, **{**SMALL[name], **settings})
+
+    return build
+
+
+NAMED_FLOWS = [
+    *(
+        Case(f"flows.{name}", "flow", small(name), sizes=_SIZES, contexts=("none", "per row"))
+        for name in SMALL
+    ),
+    Case(
+        "flows.NSF, coupling",
+        "flow",
+        small("NSF", structure="coupling", tails="linear"),
+        sizes=_SIZES,
+        contexts=("none", "per row"),
+    ),
+]
