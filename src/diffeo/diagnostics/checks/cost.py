@@ -50,9 +50,9 @@ class _Count(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
         tensors = [a for a in args if isinstance(a, Tensor)]
-        first = (
-            out if isinstance(out, Tensor) else next((o for o in out or () if isinstance(o, Tensor)), None)
-        )
+        # A comparison read back by the host is a bool, and writes nothing.
+        outputs = out if isinstance(out, tuple | list) else (out,)
+        first = next((o for o in outputs if isinstance(o, Tensor)), None)
         written = first.numel() if first is not None else 0
         if name in _FACTORISATIONS and tensors:
             size = tensors[0].shape[-1]

@@ -1,0 +1,36 @@
+"""Recipes of golden files: a module for each folder of parts; a recipe's name is that of its file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from golden import bases, bijections, conditioners, foundation, laws
+from golden.material import Made
+
+RECIPES: dict[str, Callable[[], Made]] = {
+    recipe.__name__: recipe
+    for recipe in (
+        foundation.nice,
+        foundation.real_nvp,
+        foundation.vectors,
+        foundation.images,
+        foundation.wrapped,
+        foundation.box,
+        foundation.splines,
+        foundation.table,
+        laws.searched,
+        laws.tails,
+        conditioners.masked,
+        bijections.linear,
+        bijections.pointwise,
+        bijections.bounded,
+        bijections.residual,
+        bijections.scales,
+        bases.full_normal,
+        bases.student,
+        bases.mixture,
+        bases.circular,
+        bases.resampled,
+        bases.conditional,
+    )
+}

@@ -1,0 +1,47 @@
+"""Recipes of base densities."""
+
+from __future__ import annotations
+
+from diffeo.bijections import Affine, Identity
+from diffeo.distributions import (
+    ConditionalNormal,
+    FullNormal,
+    Mixture,
+    Resampled,
+    StudentT,
+    VonMises,
+)
+from diffeo.flows import Flow
+from golden.material import Made, chained, normal, ready
+
+
+def full_normal() -> Made:
+    """Return a flow on a normal with a full covariance."""
+    return chained(3, Affine(3), base=FullNormal(3))
+
+
+def student() -> Made:
+    """Return a flow on Student's t."""
+    return chained(2, Affine(2), base=StudentT(2))
+
+
+def mixture() -> Made:
+    """Return a flow on a mixture, started from its data."""
+    return chained(2, Affine(2), base=Mixture(2, components=3))
+
+
+def circular() -> Made:
+    """Return a density on a torus."""
+    return chained(2, Identity(), x=2 * normal(40, 2).tanh(), base=VonMises(2))
+
+
+def resampled() -> Made:
+    """Return a flow on a resampled normal."""
+    base = Resampled(2, hidden=(4,), truncation=10, steepness=4.0, nodes=64)
+    return chained(2, Affine(2), base=base)
+
+
+def conditional() -> Made:
+    """Return a flow on a normal that its context moves."""
+    x, context = normal(40, 2), normal(40, 3, seed=1)
+    return ready(Flow(ConditionalNormal(2, 3, hidden=(4,)), Affine(2)), x, context), x, context

@@ -1,0 +1,78 @@
+"""Recipes of bijections."""
+
+from __future__ import annotations
+
+from diffeo.bijections import (
+    BNAF,
+    LU,
+    QR,
+    SVD,
+    Affine,
+    Chain,
+    Contractive,
+    Inverse,
+    InvertibleConv1x1,
+    LeakyReLU,
+    Orthogonal,
+    Planar,
+    Power,
+    Radial,
+    SinhArcsinh,
+    Softplus,
+    Split,
+    Squeeze,
+    Sylvester,
+    Tanh,
+    Triangular,
+)
+from diffeo.distributions import StandardNormal
+from diffeo.flows import Flow
+from golden.material import Made, chained, normal, ready
+
+
+def linear() -> Made:
+    """Return a flow of linear maps."""
+    return chained(
+        3,
+        LU(3),
+        LU(3, permute="random", seed=2),
+        Triangular(3),
+        Triangular(3, lower=False),
+        Orthogonal(3),
+        Orthogonal(3, reflections=2),
+        QR(3),
+        SVD(3),
+    )
+
+
+def pointwise() -> Made:
+    """Return a flow of elementwise maps, onto positive numbers."""
+    layers = SinhArcsinh(2), Power(2), Power(2, exponent=0.7), LeakyReLU(0.3), Softplus()
+    return chained(2, *layers, x=normal(40, 2).exp())
+
+
+def bounded() -> Made:
+    """Return a flow onto the open box (−1, 1)²."""
+    return chained(2, Affine(2), Tanh(), x=0.7 * normal(40, 2).tanh())
+
+
+def residual() -> Made:
+    """Return a flow of layers whose way to the data is a search."""
+    return chained(
+        2,
+        Planar(2, hidden=(4,)),
+        Radial(2, hidden=(4,)),
+        Sylvester(2, 1, hidden=(4,)),
+        BNAF(2, (3,), steering=(4,)),
+        Contractive(2, (4,), lipschitz=0.9),
+    )
+
+
+def scales() -> Made:
+    """Return a flow of images of two scales, half of the channels factored out between them."""
+    shape, inner = (1, 2, 4), (4, 1, 2)
+    squeeze, second = Squeeze(shape), Split(inner, 2, Affine((2, 1, 2)))
+    mix = InvertibleConv1x1(inner, permute="random")
+    layers = Split(shape, 1, Chain(Inverse(squeeze), second, mix, squeeze))
+    x = normal(40, *shape)
+    return ready(Flow(StandardNormal(shape), layers), x), x, None
