@@ -32,7 +32,8 @@ class Coupling(Bijection):
     Args:
         law: the elementwise map g.
         conditioner: m, with ``in_features=mask.n_passed``, ``out_features=mask.n_moved`` and
-            ``n_params=law.n_params``.
+            ``n_params=law.n_params``; or one that is given the whole event with the moved elements zeroed,
+            as :class:`~diffeo.conditioners.ResidualCNN`, with ``event_shape`` that of the mask.
         mask: a :class:`Mask`, or booleans of the event shape, True for what is passed unchanged.
 
     Raises:
@@ -57,11 +58,14 @@ class Coupling(Bijection):
         a_part("law", law, Law, "diffeo.laws.Affine()")
         a_part("conditioner", conditioner, Conditioner, "diffeo.conditioners.MLP(1, 1, n_params=2)")
         self.law, self.mask = law, Mask.of(mask)
-        sizes = {
+        sizes: dict[str, tuple[Any, Any, str]] = {
             "in_features": (conditioner.in_features, self.mask.n_passed, "mask.n_passed"),
             "out_features": (conditioner.out_features, self.mask.n_moved, "mask.n_moved"),
             "n_params": (conditioner.n_params, law.n_params, "law.n_params"),
         }
+        if conditioner.event_shape is not None:
+            del sizes["in_features"], sizes["out_features"]
+            sizes["event_shape"] = tuple(conditioner.event_shape), tuple(self.mask.shape), "mask.shape"
         for name, (given, wanted, source) in sizes.items():
             if given != wanted:
                 raise ConfigError(f"conditioner has {name}={given}; expected {wanted}, which is {source}.")
@@ -97,8 +101,17 @@ class Coupling(Bijection):
     def _steer(self, passed: Tensor, context: Tensor | None) -> Tensor:
         # In training a conditioner may read its batch (dropout, a norm): padding is for evaluation.
         if self.conditioner.training:
+            return self._theta(passed, context)
+        return in_tiles(self._theta, passed, context)
+
+    def _theta(self, passed: Tensor, context: Tensor | None) -> Tensor:
+        """Return θ of the moved elements, (…, n_moved, n_params)."""
+        if self.conditioner.event_shape is None:
             return self.conditioner(passed, context)
-        return in_tiles(self.conditioner, passed, context)
+        zeros = passed.new_zeros(()).expand(*passed.shape[:-1], self.mask.n_moved)
+        theta = self.conditioner(self._unite(passed, zeros), context)
+        moved = self.get_buffer("_split")[self.mask.n_passed :]
+        return theta.flatten(-1 - self.event_ndim, -2).index_select(-2, moved)
 
     def _divide(self, value: Tensor) -> tuple[Tensor, Tensor]:
         flat = value.flatten(-self.event_ndim) if self.event_ndim > 1 else value

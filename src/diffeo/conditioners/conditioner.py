@@ -23,19 +23,23 @@ class Conditioner(Part, nn.Module):
     """A network θ = m(x₁, c) that produces a law's parameters; it is never inverted.
 
     Shapes: ``x`` is ``batch + (in_features,)``, ``context`` is ``batch + (context,)``, and θ is
-    ``batch + (out_features, n_params)``.
+    ``batch + (out_features, n_params)``. One with an ``event_shape`` is given the whole event instead, the
+    moved elements zeroed: ``x`` is ``batch + event_shape`` and θ ``batch + event_shape + (n_params,)``, of
+    which those of the moved elements are used.
 
     Attributes:
         in_features: features of x₁ (0 is allowed: θ then depends on the context alone).
         out_features: features that the law moves.
         n_params: parameters per moved feature.
         context: features of the context, 0 for none.
+        event_shape: of the events that it is given whole; None where it sees x₁ alone, as a vector.
     """
 
     in_features: int
     out_features: int
     n_params: int
     context: int
+    event_shape: torch.Size | None = None
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return θ = m(x₁, c)."""

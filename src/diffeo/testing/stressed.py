@@ -36,7 +36,7 @@ def stress(
     generator = torch.Generator().manual_seed(seed)
     for parameter in own.parameters():
         matrix = parameter.ndim in (2, 4)
-        if not bool(parameter.any()):
+        if parameter.numel() and not bool(parameter.any()):
             spread = parameter[0].numel() ** -0.5 if matrix else 0.5
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             parameter.copy_(noise * spread)

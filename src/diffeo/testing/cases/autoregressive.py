@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 
 from diffeo.bijections import Autoregressive, Bijection, Chain, Inverse
-from diffeo.conditioners import MaskedMLP, MaskedResidualMLP, OrderedConditioner
+from diffeo.conditioners import CausalTransformer, MaskedMLP, MaskedResidualMLP, OrderedConditioner
 from diffeo.laws import Affine, Law, RationalQuadratic
 from diffeo.testing.cases.case import CONTEXTS, Builder, Case, Features
 
@@ -39,6 +39,10 @@ def _residual(features: int, n_params: int, **settings: object) -> OrderedCondit
     return MaskedResidualMLP(features, n_params, width=16, blocks=1, **settings)  # type: ignore[arg-type]
 
 
+def _transformer(features: int, n_params: int, **settings: object) -> OrderedConditioner:
+    return CausalTransformer(features, n_params, width=8, heads=2, blocks=1, **settings)  # type: ignore[arg-type]
+
+
 def _graph(features: int, context: int) -> Bijection:
     """Return a layer in which each feature depends on the one or two before it alone."""
     i = torch.arange(features)
@@ -52,6 +56,12 @@ AUTOREGRESSIVE = [
     for name, part, build, contexts in (
         ("conditioners.MaskedMLP", "conditioner", ordered_by(_masked, Affine()), CONTEXTS),
         ("conditioners.MaskedResidualMLP", "conditioner", ordered_by(_residual, Affine()), CONTEXTS),
+        (
+            "conditioners.CausalTransformer",
+            "conditioner",
+            ordered_by(_transformer, Affine()),
+            ("none", "per row"),
+        ),
         ("bijections.Autoregressive, graph", "bijection", _graph, ("none", "per row")),
         ("bijections.Autoregressive, inverse", "bijection", ordered_by(_masked, Affine(), True), ("none",)),
         (
