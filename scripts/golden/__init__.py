@@ -21,6 +21,8 @@ RECIPES: dict[str, Callable[[], Made]] = {
         laws.searched,
         laws.tails,
         conditioners.masked,
+        conditioners.attention,
+        conditioners.convolutional,
         bijections.linear,
         bijections.pointwise,
         bijections.bounded,
