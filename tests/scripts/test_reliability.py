@@ -67,6 +67,7 @@ def test_every_promised_figure_has_a_task(script):
         "A7",
         "A8",
         "A9",
+        "A10",
         "B1",
         "B2",
         "B3",

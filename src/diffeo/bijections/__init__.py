@@ -14,6 +14,7 @@ from diffeo.bijections.leaky import LeakyReLU
 from diffeo.bijections.lu import LU
 from diffeo.bijections.mask import Mask
 from diffeo.bijections.orthogonal import QR, SVD, Orthogonal
+from diffeo.bijections.pattern import Pattern
 from diffeo.bijections.permutation import Permutation
 from diffeo.bijections.planar import Planar
 from diffeo.bijections.power import Power
@@ -49,6 +50,7 @@ __all__ = [
     "Logit",
     "Mask",
     "Orthogonal",
+    "Pattern",
     "Permutation",
     "Planar",
     "Power",

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from diffeo.bijections.bijection import Bijection
+from diffeo.bijections.pattern import Pattern, along
 from diffeo.conditioners import OrderedConditioner
 from diffeo.errors import ConfigError, a_part
 from diffeo.kernels.safe import conditioner_input
@@ -76,6 +77,10 @@ class Autoregressive(Bijection):
         context, mark = safe_context(context)
         z, log_slope = self.law.inverse(x, self._steer(x, context).to(x.dtype))
         return _marked(z, log_slope.sum(-1), mark)
+
+    def pattern(self, *, inverse: bool) -> Pattern:
+        """Return the conditioner's graph; of ``forward``, with the parents of parents."""
+        return along(self.conditioner.graph, whole=not inverse)
 
     def _steer(self, x: Tensor, context: Tensor | None) -> Tensor:
         # In training a conditioner may read its batch (dropout, a norm): padding is for evaluation.

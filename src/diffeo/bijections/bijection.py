@@ -7,6 +7,7 @@ from typing import Any, Self
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from diffeo.bijections.pattern import Pattern
 from diffeo.registry import Part
 
 
@@ -54,6 +55,13 @@ class Bijection(Part, nn.Module):
         """
         size = value.flatten(-self.event_ndim).abs().amax(-1).clamp(min=1.0)
         return size.reshape(size.shape + (1,) * self.event_ndim).expand_as(value)
+
+    def pattern(self, *, inverse: bool) -> Pattern | None:
+        """Return where the Jacobian of a direction is exactly 0, or None where nothing is promised.
+
+        :func:`diffeo.diagnostics.checks.jacobian_zeros` holds a layer to it.
+        """
+        return None
 
     def as_transform(self, context: Tensor | None = None) -> Any:
         """Return this bijection as a ``torch.distributions.Transform``, with the context bound.

@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from diffeo.bijections.pattern import Pattern, lower
 from diffeo.bijections.solved import Passed, Solved, Steering
 from diffeo.conditioners.conditioner import hidden_sizes
 from diffeo.errors import ConfigError
@@ -159,6 +160,10 @@ class BNAF(Solved):
         )
         x = torch.stack([root.value for root in roots], -1)
         return x, -torch.stack([root.log_slope for root in roots], -1).sum(-1), info
+
+    def pattern(self, *, inverse: bool) -> Pattern:
+        """Return the triangle of an order."""
+        return lower(self.features)
 
     def _share(self) -> Tensor:
         return MOST / (1 + (-bounded(self.gate, 30.0)).exp())

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from diffeo.bijections.bijection import Bijection
+from diffeo.bijections.pattern import Pattern
 from diffeo.errors import ConfigError, a_part, at_least
 from diffeo.registry import register
 
@@ -61,6 +62,10 @@ class Inverse(Bijection):
     def rounding_scale(self, given: Tensor, value: Tensor, *, inverse: bool) -> Tensor:
         """Return the inner bijection's, of its other direction."""
         return self.bijection.rounding_scale(given, value, inverse=not inverse)
+
+    def pattern(self, *, inverse: bool) -> Pattern | None:
+        """Return the inner bijection's, of its other direction."""
+        return self.bijection.pattern(inverse=not inverse)
 
 
 @register("bijections.Chain")

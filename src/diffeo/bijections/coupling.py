@@ -10,6 +10,7 @@ from torch import Tensor
 
 from diffeo.bijections.bijection import Bijection
 from diffeo.bijections.mask import Mask
+from diffeo.bijections.pattern import Pattern, passing
 from diffeo.conditioners import Conditioner
 from diffeo.errors import ConfigError, a_part
 from diffeo.kernels.safe import conditioner_input
@@ -84,6 +85,10 @@ class Coupling(Bijection):
     def inverse(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return (x₁, g⁻¹(x₂; m(x₁))) and the summed log-slopes."""
         return self._apply_law(self.law.inverse, x, context)
+
+    def pattern(self, *, inverse: bool) -> Pattern:
+        """Return that what is passed is kept, and the rest depends on it and on itself."""
+        return passing(self.mask.tensor().flatten().numpy())
 
     def _apply_law(self, law: Any, value: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         check_event("value", value, self.event_shape)

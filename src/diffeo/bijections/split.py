@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import constraints
 
 from diffeo.bijections.bijection import Bijection
+from diffeo.bijections.pattern import Pattern
 from diffeo.distributions.base import event_shape_of
 from diffeo.errors import ConfigError, a_part, at_least
 from diffeo.kernels.shapes import check_event
@@ -86,6 +88,17 @@ class Split(Bijection):
         (before, _), (after, rest) = self._parts(given), self._parts(value)
         inner = self.bijection.rounding_scale(before, after, inverse=inverse)
         return torch.cat([inner, torch.zeros_like(rest)], -self.event_ndim)
+
+    def pattern(self, *, inverse: bool) -> Pattern:
+        """Return that what passes by is kept, and that the rest never sees it."""
+        size, inside = self.event_shape.numel(), self.at * self.event_shape[1:].numel()
+        kept = np.arange(size) >= inside
+        may = np.diag(kept)
+        inner = self.bijection.pattern(inverse=inverse)
+        may[:inside, :inside] = True if inner is None else inner.may
+        if inner is not None:
+            kept[:inside] = inner.kept
+        return Pattern(may, kept)
 
     def _parts(self, value: Tensor) -> tuple[Tensor, Tensor]:
         axis, count = -self.event_ndim, self.event_shape[0]

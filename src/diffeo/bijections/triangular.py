@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from diffeo.bijections.linear import Linear, undone
+from diffeo.bijections.pattern import Pattern, lower
 from diffeo.errors import flag, number
 from diffeo.kernels.linear import solved_rows
 from diffeo.kernels.safe import bounded
@@ -63,6 +64,10 @@ class Triangular(Linear):
     def unmapped(self, rows: Tensor) -> Tensor:
         """Return T⁻¹ x, by substitution."""
         return solved_rows(self.matrix(), rows, upper=not self.lower)
+
+    def pattern(self, *, inverse: bool) -> Pattern:
+        """Return the triangle."""
+        return lower(self.features, upper=not self.lower)
 
     def rounding_scale(self, given: Tensor, value: Tensor, *, inverse: bool) -> Tensor:
         """Return the sums of absolute terms of the product, and what substitution makes of them."""

@@ -129,6 +129,12 @@ def _sampler(v: Variant) -> Iterator[Figure]:
         yield checks.sampler_matches_density(v.flow, v.given, most=v.nodes)
 
 
+def _zeros(v: Variant) -> Iterator[Figure]:
+    for inverse in _BOTH:
+        value, given = v.side(inverse, 3)
+        yield checks.jacobian_zeros(v.bijection, value, given, inverse=inverse)
+
+
 def _isolation(v: Variant) -> Iterator[Figure]:
     value, given = v.side(True, 4)
     yield checks.row_isolation(v.flow, value, given, sites=2)
@@ -186,6 +192,7 @@ PROMISES: tuple[Promise, ...] = (
     Promise("A5", "the density integrates to one", _mass),
     Promise("A7", "parameters of zero are the identity, exactly", _identity),
     Promise("A9", "samples follow the density that they are given", _sampler),
+    Promise("A10", "the Jacobian is exactly 0 where a layer declares it", _zeros),
     Promise("B2", "a hostile row disturbs no other row", _isolation),
     Promise("B3", "a row's answer does not depend on its batch", _batches),
     Promise("B4", "inputs are left as they were", _unmutated),
@@ -265,4 +272,10 @@ def merged(figures: Iterable[Figure]) -> list[Figure]:
             detail=worse.detail,
             figure=figure.figure,
         )
-    return [found[key] for key in sorted(found)]
+    return [found[key] for key in sorted(found, key=_place)]
+
+
+def _place(key: tuple[str, str]) -> tuple[str, int, str, str]:
+    """Return where a label and a name stand on the page: A10 after A9."""
+    label, name = key
+    return label[:1], len(label), label, name

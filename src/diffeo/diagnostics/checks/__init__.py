@@ -14,6 +14,7 @@ from diffeo.diagnostics.checks.identity import identity_at_zero
 from diffeo.diagnostics.checks.invariance import batch_invariance, inputs_not_mutated
 from diffeo.diagnostics.checks.isolation import row_isolation
 from diffeo.diagnostics.checks.mass import mass
+from diffeo.diagnostics.checks.pattern import jacobian_zeros
 from diffeo.diagnostics.checks.round_trip import round_trip, round_trip_against_prediction
 from diffeo.diagnostics.checks.sampling import sample_log_prob, sampler_matches_density
 from diffeo.diagnostics.checks.slopes import slope_bounds
@@ -31,6 +32,7 @@ __all__ = [
     "growth",
     "identity_at_zero",
     "inputs_not_mutated",
+    "jacobian_zeros",
     "log_det_matches_autograd",
     "log_dets_cancel",
     "mass",
