@@ -88,7 +88,7 @@ class Coupling(Bijection):
 
     def pattern(self, *, inverse: bool) -> Pattern:
         """Return that what is passed is kept, and the rest depends on it and on itself."""
-        return passing(self.mask.tensor().flatten().numpy())
+        return passing(self.mask.tensor().flatten().cpu().numpy())
 
     def _apply_law(self, law: Any, value: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         check_event("value", value, self.event_shape)

@@ -85,7 +85,7 @@ class Mask:
     def given(cls, passed: Any) -> Self:
         """Pass the elements that are True in ``passed`` (a nested sequence, array or tensor)."""
         try:
-            tensor = torch.as_tensor(passed)
+            tensor = torch.as_tensor(passed, device="cpu")  # whatever the default device is
         except (TypeError, ValueError, RuntimeError):
             tensor = torch.empty(0)  # what torch cannot read is no booleans either
         if tensor.dtype != torch.bool or tensor.numel() == 0:

@@ -1,0 +1,87 @@
+"""What all named flows have in common: X(features, context=0, **published defaults)."""
+
+import inspect
+import re
+import warnings
+
+import pytest
+import torch
+
+import diffeo
+from diffeo import flows
+from diffeo.distributions import DiagonalNormal
+from diffeo.testing import stress
+from diffeo.testing.cases.named_flows import SMALL
+
+SETTINGS = {**SMALL, "NICE": {"hidden": (12,)}, "RealNVP": {"couplings": 3, "hidden": (12,)}}
+NAMES = sorted(set(flows.__all__) - {"Flow", "GivenFlow"})
+
+
+def build(name, features, context=0, **settings):
+    with warnings.catch_warnings():
+        # Some say that one feature leaves them nothing to condition on.
+        warnings.filterwarnings("ignore", message=".*nothing to condition on", category=UserWarning)
+        return getattr(flows, name)(features, context, **settings)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_docstring_names_a_paper_and_every_argument(name):
+    text = inspect.getdoc(getattr(flows, name))
+    source = text.partition("Source: ")[2].partition("Args:")[0]
+    assert re.search(r"\*[A-Z].*\* \((19|20)\d\d\)", source.replace("\n", " ")), source
+    arguments = text.partition("Args:")[2]
+    for argument in inspect.signature(getattr(flows, name)).parameters:
+        assert re.search(rf"^ +([\w, ]+, )?{argument}(, \w+)*: ", arguments, re.MULTILINE), argument
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_called_as_all_others_are(name):
+    features, context, *rest = inspect.signature(getattr(flows, name)).parameters.values()
+    assert (features.name, features.default) == ("features", inspect.Parameter.empty)
+    assert (context.name, context.default) == ("context", 0)
+    assert all(setting.kind is setting.KEYWORD_ONLY for setting in rest)
+    assert all(setting.default is not inspect.Parameter.empty for setting in rest)
+    assert rest[-1].name == "base"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_published_size_can_be_built(name):
+    with torch.device("meta"):  # the shapes, without the numbers
+        flow = build(name, 3, 2)
+    assert (flow.event_shape, flow.context_features) == ((3,), 2)
+
+
+@pytest.mark.parametrize("context", [0, 3])
+@pytest.mark.parametrize("features", [1, 2, 5])
+@pytest.mark.parametrize("name", NAMES)
+def test_any_size_is_built_saved_and_loaded(name, features, context, tmp_path):
+    torch.manual_seed(0)
+    flow = build(name, features, context, **SETTINGS[name])
+    x = torch.randn(12, features)
+    given = torch.randn(12, context) if context else None
+    flow = stress(flow, x=x, context=given)
+    path = tmp_path / "flow.safetensors"
+    flow.save(path)
+    again = diffeo.load(path).eval()
+    with torch.no_grad():
+        log_prob = flow.log_prob(x, given)
+        assert torch.equal(again.log_prob(x, given), log_prob)
+        assert log_prob.isfinite().all()
+        assert flow.sample((2,), given).shape == ((2, 12, features) if context else (2, features))
+        if given is not None:
+            moved = flow.log_prob(x, given + 0.5)
+            assert (moved != log_prob).all(), "the context changes nothing"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_another_base_may_be_given(name):
+    flow = build(name, 2, base=DiagonalNormal(2), **SETTINGS[name])
+    assert isinstance(flow.base, DiagonalNormal)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("wrong", [{"features": 0}, {"features": 2.5}, {"context": -1}])
+def test_a_wrong_size_is_named(name, wrong):
+    argument, value = next(iter(wrong.items()))
+    with pytest.raises(diffeo.errors.ConfigError, match=rf"{argument}={re.escape(repr(value))}"):
+        build(name, **{"features": 2, "context": 0, **wrong}, **SETTINGS[name])
