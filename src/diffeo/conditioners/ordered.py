@@ -61,8 +61,12 @@ def ordered(features: int, order: Order) -> Graph:
         one_of("order", order, ("ascending", "descending"))
         line = list(range(features)) if order == "ascending" else list(range(features))[::-1]
     else:
-        line = list(order)
-        if sorted(line) != list(range(features)):
+        try:
+            line = list(order)
+            whole = sorted(line) == list(range(features))
+        except (TypeError, ValueError, RuntimeError):
+            line, whole = [], False  # what cannot be listed or compared is no order either
+        if not whole:
             raise ConfigError(
                 f"order={order!r:.80} must hold each of the {features} features once, from the first to "
                 f"the last, as {list(range(features))!r:.40}; or be 'ascending' or 'descending'."

@@ -47,7 +47,7 @@ _NOT_FLAGS: tuple[Any, ...] = ("yes", None, 1, 0.5)
 
 def argument_entries(seed: int = 0) -> Iterator[Entry]:
     """Yield the entries of hostile arguments."""
-    for owner, make, argument, values in (*_parts(), *_flows(), *_others()):
+    for owner, make, argument, values in (*_parts(), *_networks(), *_flows(), *_others()):
         for value in values:
             received = _repeated(value)
             call = partial(make, **{argument: value})
@@ -229,6 +229,36 @@ _TRAINING: dict[str, tuple[Any, ...]] = {
 }
 
 
+def _networks() -> Iterator[tuple[str, Make, str, tuple[Any, ...]]]:
+    made: dict[str, Make] = {
+        "Transformer": partial(conditioners.Transformer, in_features=2, out_features=2),
+        "CausalTransformer": partial(conditioners.CausalTransformer, features=2),
+        "ResidualCNN": partial(conditioners.ResidualCNN, shape=(1, 2, 2)),
+    }
+    for network in (conditioners.MaskedMLP, conditioners.CausalTransformer):
+        name, make = network.__name__, partial(network, 2, 2)
+        yield (
+            name,
+            make,
+            "order",
+            ("random", "", 2, None, [0, 0], [0, 1, 2], [0, None], ["a", "b"], math.nan),
+        )
+    for name, bare in made.items():
+        make = partial(bare, n_params=2)
+        yield name, bare, "n_params", _NOT_COUNTS
+        yield name, make, "context", _NOT_COUNTS[1:]
+        yield name, make, "activation", _NOT_NAMES
+        yield name, make, "dropout", _NOT_SHARES
+        yield name, make, "width", (*_NOT_COUNTS, 7)
+        if name == "ResidualCNN":
+            yield name, make, "kernel", (*_NOT_COUNTS, 2)
+            yield name, make, "weight_norm", _NOT_FLAGS
+            yield name, make, "shape", (3, (), (3, 4), (1, 0, 2), (1, 2, 2.5), (1, True, 2), "28", None)
+        else:
+            yield name, make, "heads", (*_NOT_COUNTS, 3)
+            yield name, make, "blocks", _NOT_COUNTS
+
+
 def _calls() -> dict[str, tuple[Callable[[], Any], str, str]]:
     """Return calls whose arguments do not fit each other, with what the message must say."""
     b, small = bijections, partial(conditioners.MLP, hidden=(4,))
@@ -248,6 +278,16 @@ def _calls() -> dict[str, tuple[Callable[[], Any], str, str]]:
             (partial(_coupling, conditioner=small(1, 1, n_params=1)), "n_params", "1"),
         "a conditioner for another mask":
             (partial(_coupling, conditioner=small(1, 2, n_params=2)), "out_features", "2"),
+        "a network of another image":
+            (
+                partial(
+                    _coupling,
+                    conditioner=conditioners.ResidualCNN((1, 2, 2), 2, width=4),
+                    mask=b.Mask.checkerboard((1, 4, 2)),
+                ),
+                "event_shape",
+                r"\(1, 2, 2\)",
+            ),
         "a mask of 3 for a conditioner of 2":
             (partial(_coupling, mask=b.Mask.halves(3)), "out_features", "1"),
         "a mask that moves nothing":
