@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from diffeo.conditioners.conditioner import Linear, activation_of
-from diffeo.conditioners.ordered import Graph
 from diffeo.errors import ConfigError, at_least, number
 
 
@@ -63,22 +61,14 @@ class Encoder(nn.Module):
     """Blocks, and a last norm: tokens of shape ``batch + (tokens, width)`` to as many.
 
     Args:
-        tokens: how many there are.
+        rank: (tokens,) whole numbers: a token may look at those of its rank and below.
         width, blocks, heads, activation, dropout: as for :class:`~diffeo.conditioners.Transformer`.
-        seen: (tokens, tokens) booleans, True where the first may look at the second; None for all at all.
     """
 
-    mask: Tensor
+    rank: Tensor
 
     def __init__(
-        self,
-        tokens: int,
-        width: int,
-        blocks: int,
-        heads: int,
-        activation: str,
-        dropout: float,
-        seen: Graph | None = None,
+        self, rank: Tensor, width: int, blocks: int, heads: int, activation: str, dropout: float
     ) -> None:
         super().__init__()
         at_least("width", width, 1)
@@ -92,14 +82,11 @@ class Encoder(nn.Module):
         number("dropout", dropout, least=0, below=1)
         self.blocks = nn.ModuleList(EncoderBlock(width, heads, activation, dropout) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
-        more = -tokens % 4
-        mask = torch.arange(tokens + more) < tokens
-        if seen is not None:
-            mask = torch.as_tensor(np.pad(seen, ((0, 0), (0, more))))
-        self.register_buffer("mask", mask, persistent=False)
+        self.register_buffer("rank", rank, persistent=False)
 
     def forward(self, h: Tensor) -> Tensor:
         """Return the tokens, after all blocks."""
+        mask = nn.functional.pad(self.rank[:, None] >= self.rank, (0, -self.rank.shape[0] % 4))
         for block in self.blocks:
-            h = block(h, self.mask)
+            h = block(h, mask)
         return self.norm(h)

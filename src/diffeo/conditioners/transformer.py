@@ -61,7 +61,8 @@ class Transformer(Conditioner):
         super().__init__()
         self._sizes(in_features, out_features, n_params, context)
         tokens = in_features + out_features
-        encoder = Encoder(tokens, width, blocks, heads, activation, dropout)
+        rank = torch.zeros(tokens, dtype=torch.long)  # all look at all
+        encoder = Encoder(rank, width, blocks, heads, activation, dropout)
         self.free = None
         if in_features + context == 0 or out_features == 0:
             self.free = nn.Parameter(torch.zeros(out_features, n_params))
@@ -128,13 +129,12 @@ class CausalTransformer(OrderedConditioner):
     ) -> None:
         super().__init__()
         self._order(features, n_params, context, order, None)
-        seen = self.graph | np.eye(features, dtype=np.bool_)
-        encoder = Encoder(features, width, blocks, heads, activation, dropout, seen)
+        rank = self.graph.sum(-1)
+        encoder = Encoder(torch.as_tensor(rank), width, blocks, heads, activation, dropout)
         self.free = None
         if features == 1 and not context:
             self.free = nn.Parameter(torch.zeros(features, n_params))
             return
-        rank = self.graph.sum(-1)
         before = np.argsort(rank)[rank - 1]  # of the first, some other: its value is not used
         self.register_buffer("before", torch.as_tensor(before), persistent=False)
         self.register_buffer("first", torch.as_tensor(rank == 0), persistent=False)
