@@ -91,6 +91,7 @@ def test_an_order_given_as_an_array_is_recorded_as_numbers():
     [
         (lambda: MaskedMLP(0, 1), "features=0"),
         (lambda: MaskedMLP(3, 0), "n_params=0"),
+        (lambda: MaskedMLP(10_001, 1), "features=10001 must be at most 10000"),
         (lambda: MaskedMLP(3, 1, order="random"), "order='random'"),
         (lambda: MaskedMLP(3, 1, order=[0, 1, 1]), "each of the 3 features once"),
         (lambda: MaskedMLP(2, 1, adjacency=[[False, True], [True, False]]), "in a circle"),

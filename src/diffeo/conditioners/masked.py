@@ -55,7 +55,9 @@ class _Masked(OrderedConditioner):
 
         The empty one is there only where a unit that sees it has a context to see.
         """
-        sets = np.unique(self.graph, axis=0)
+        # Eight entries a byte: the same order, and comparing rows takes an eighth.
+        _, first = np.unique(np.packbits(self.graph, axis=-1), axis=0, return_index=True)
+        sets = self.graph[first]
         sets = sets[np.argsort(sets.sum(-1), kind="stable")]
         return sets if self.context else sets[sets.any(-1)]
 
@@ -89,7 +91,9 @@ def _beside(mask: Graph, context: int) -> Graph:
 
 def _within(seen: Graph, by: Graph) -> Graph:
     """Return where the set ``seen[u]`` lies within ``by[v]``, (v, u)."""
-    return np.asarray((seen[None, :] <= by[:, None]).all(-1))
+    # Counted in a product of matrices: a table of (v, u, D) would not fit where there are thousands.
+    beyond = (~by).astype(np.float32) @ seen.T.astype(np.float32)
+    return np.asarray(beyond == 0)
 
 
 @register("conditioners.MaskedMLP")

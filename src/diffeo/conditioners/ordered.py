@@ -20,6 +20,10 @@ Adjacency: TypeAlias = Sequence[Sequence[bool]]
 #: (D, D) booleans: an adjacency as an array. numpy's, since a file is first read without its numbers.
 Graph: TypeAlias = npt.NDArray[np.bool_]
 
+#: Features that an ordered conditioner may have: a graph has their square of entries, which a file that
+#: only names a number must not make anybody allocate.
+MOST = 10_000
+
 
 class OrderedConditioner(Conditioner):
     """A conditioner θ = m(x, c) in which θ_i depends on the features before i only.
@@ -44,9 +48,18 @@ class OrderedConditioner(Conditioner):
         self, features: int, n_params: int, context: int, order: Order, adjacency: Adjacency | None
     ) -> None:
         at_least("features", features, 1)
+        if features > MOST:
+            raise ConfigError(
+                f"features={features} must be at most {MOST}: what depends on what is a table of their "
+                "square. Use couplings for more."
+            )
         self._sizes(features, features, n_params, context)
-        graph = ordered(features, order) if adjacency is None else _given(features, adjacency)
-        self.graph, self.levels = graph, levels(graph)
+        if adjacency is None:
+            self.graph = ordered(features, order)
+            self.levels = np.argsort(self.graph.sum(-1))[:, None].tolist()
+        else:
+            self.graph = _given(features, adjacency)
+            self.levels = levels(self.graph)
 
 
 def ordered(features: int, order: Order) -> Graph:

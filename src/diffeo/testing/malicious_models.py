@@ -253,11 +253,17 @@ def _about_integers(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _large(folder: Path, about: dict[str, Any]) -> Iterator[tuple[str, Path]]:
-    """Yield a file of a megabyte, which lets larger numbers pass for sizes, that asks for far more."""
+    """Yield files of a megabyte, which let larger numbers pass for sizes, that ask for far more."""
     path = folder / "model-large.safetensors"
     wide = _with_network(about, {"hidden": [10**6, 10**6, 10**6]})
     container.write(path, {"ballast": torch.zeros(2**18)}, wide)
     yield "description: widths of 10^6 in a file of a megabyte", path
+    for kind in ("MaskedMLP", "CausalTransformer"):
+        network = _part(f"conditioners.{kind}", features=10**5, n_params=2)
+        layer = _part("bijections.Autoregressive", law=_part("laws.Affine"), conditioner=network)
+        path = folder / f"model-large-{kind}.safetensors"
+        container.write(path, {"ballast": torch.zeros(2**18)}, _with_layers(about, [layer]))
+        yield f"description: the graph of 10^5 features of a {kind} in a file of a megabyte", path
 
 
 def _deep(folder: Path, about: dict[str, Any]) -> Iterator[tuple[str, Path]]:
