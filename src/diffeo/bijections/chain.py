@@ -149,7 +149,7 @@ def layers_of(bijection: Bijection) -> list[tuple[str, Bijection]]:
             # The inverse of a chain is the chain of the inverses, last first.
             turned = [Inverse(child) for child in part.bijection.bijections if isinstance(child, Bijection)]
             return walk(Chain(*turned[::-1]), path)
-        name = type(part).__name__
+        name = getattr(part, "__name__", type(part).__name__)  # an adapter has the name of what it adapts
         return [(f"{path}: {name}" if path else name, part)]
 
     return walk(bijection, "")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from diffeo.bijections import Bijection, Chain, Inverse
 from diffeo.conditioners import Conditioner
 from diffeo.diagnostics.checks.subject import BrokenContract, adopt, apply, own_copy
+from diffeo.distributions import Base
 from diffeo.errors import DtypeError, ShapeError
 from diffeo.flows import Flow
 from diffeo.kernels.arrays import as_numbers
@@ -91,8 +92,10 @@ def context_features(target: Any) -> int:
     if isinstance(target, Flow):
         return target.context_features
     parts = list(target.modules()) if isinstance(target, nn.Module) else [target]
+    if isinstance(target, Bijection):  # what it holds of another library has attributes of its own
+        parts = [part for part in parts if isinstance(part, Bijection | Base | Conditioner)]
     return max(
-        int(part.context if isinstance(part, Conditioner) else getattr(part, "context_features", 0))
+        int(part.context if isinstance(part, Conditioner) else getattr(part, "context_features", 0) or 0)
         for part in parts
     )
 

@@ -75,10 +75,7 @@ class Flow(Part, nn.Module):
                     f"{tuple(base.event_shape)}; expected the same: build both for one shape."
                 )
         self.base, self.bijection = base, bijection
-        self._context_features = max(
-            m.context if isinstance(m, Conditioner) else getattr(m, "context_features", 0)
-            for m in (*base.modules(), *bijection.modules())
-        )
+        self._context_features = max(map(_context_read, (*base.modules(), *bijection.modules())))
 
     # -- what it is ------------------------------------------------------------------------------
 
@@ -281,6 +278,13 @@ class Flow(Part, nn.Module):
             )
         batch = sizes if context is None else (*sizes, *context.shape[:-1])
         return self.base.sample(batch, context, generator=generator)
+
+
+def _context_read(module: nn.Module) -> int:
+    """Return the features of the context that a part itself reads; 0 for what is no part."""
+    if isinstance(module, Conditioner):
+        return module.context
+    return module.context_features if isinstance(module, Base | Bijection) else 0
 
 
 class GivenFlow:

@@ -24,8 +24,8 @@ def stress(
     """Return a copy, in evaluation mode, with lively parameters: nothing is left at zero.
 
     Parameters that are all zero (last layers, log-scales, shifts) are drawn at random, and every weight
-    matrix is multiplied by ``gain``. With rows ``x``, what is read off data is then read off them, so
-    that no mean is 0 and no scale 1.
+    matrix is multiplied by ``gain``; what does not learn, as a fixed permutation, stays. With rows ``x``,
+    what is read off data is then read off them, so that no mean is 0 and no scale 1.
 
     >>> from diffeo.flows import RealNVP
     >>> flow = RealNVP(2, couplings=2)
@@ -35,6 +35,8 @@ def stress(
     own = copy.deepcopy(module).eval()
     generator = torch.Generator().manual_seed(seed)
     for parameter in own.parameters():
+        if not parameter.requires_grad:
+            continue
         matrix = parameter.ndim in (2, 4)
         if parameter.numel() and not bool(parameter.any()):
             spread = parameter[0].numel() ** -0.5 if matrix else 0.5
