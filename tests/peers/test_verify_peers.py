@@ -81,3 +81,24 @@ def test_a_page_has_a_row_for_each_flow_and_what_was_found(script, monkeypatch):
     assert "| It | default | – | ✓ | ✗ | – | – | – | – | – | 1 |" in lines
     assert "- It, default: log-determinant, layer 1: Flipped: it has the wrong sign" in lines
     assert any("in batches of 5" in line for line in lines)
+
+
+def test_the_two_lines_of_the_document_run():
+    text = (SCRIPT.parents[1] / "docs" / "peers.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names = {}
+    exec(compile(block, "docs/peers.md", "exec"), names)
+    assert names["report"].name == "zuko MAF"
+    assert not [
+        f
+        for key in ("invertible", "determinant", "mass")
+        for f in names["report"].requirements[key]
+        if not f.ok
+    ]
+
+
+def test_the_document_quotes_what_the_script_asks(script):
+    text = " ".join((SCRIPT.parents[1] / "docs" / "peers.md").read_text().split())
+    for found in script.FINDINGS.values():
+        for finding in found:
+            assert finding.__doc__ in text

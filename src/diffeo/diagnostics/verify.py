@@ -52,7 +52,8 @@ def verify(
     * rows: a hostile value in one row disturbs no other row.
 
     It works on a copy in evaluation mode, in float32 and float64, and never raises because of the module:
-    what goes wrong becomes a failed figure. Figures that could not be judged have ``tested == 0``.
+    what goes wrong becomes a failed figure. Figures that could not be judged have ``tested == 0``. Flows of
+    zuko, nflows, normflows and FrEIA come in through :mod:`diffeo.testing.peers`.
 
     Args:
         target: a flow; a bijection; any module whose ``forward`` and ``inverse`` return (value, log_det);

@@ -25,6 +25,12 @@ def from_zuko(module: Any, context: int = 0) -> PeerFlow | PeerBijection | PeerC
 
     Raises:
         ConfigError: ``module`` is no module, as the distribution that a call of a lazy flow returns.
+
+    >>> import zuko
+    >>> peer = zuko.flows.MAF(2, transforms=2)
+    >>> flow, x = from_zuko(peer), torch.ones(3, 2)
+    >>> torch.equal(flow.log_prob(x), peer().log_prob(x)), torch.equal(flow.encode(x), peer().transform(x))
+    (True, True)
     """
     return _adapted(Zuko(), module, context, "zuko.flows.NSF(2), not zuko.flows.NSF(2)()")
 
@@ -38,6 +44,11 @@ def from_nflows(module: Any, context: int = 0) -> PeerFlow | PeerBijection | Pee
 
     Raises:
         ConfigError: ``module`` is no module.
+
+    >>> from nflows.flows import SimpleRealNVP
+    >>> flow = from_nflows(SimpleRealNVP(2, 8, 2, 1))
+    >>> flow.sample((5,)).shape
+    torch.Size([5, 2])
     """
     return _adapted(Nflows(), module, context, "an nflows.flows.Flow")
 
