@@ -1,5 +1,6 @@
 """Laws by themselves: slopes, derivatives of both orders and modes, the change of a measure."""
 
+import itertools
 import math
 
 import numpy as np
@@ -11,11 +12,15 @@ from diffeo.laws import (
     Additive,
     Affine,
     Bernstein,
+    CubicSpline,
     Gaussianization,
     Inverted,
+    LinearSpline,
     LogisticMixture,
     MonotonicIntegral,
     NumericLaw,
+    QuadraticSpline,
+    RationalQuadratic,
     SigmoidalFlow,
     SumOfSquares,
     Tails,
@@ -27,10 +32,18 @@ LAWS = {
     "Affine, bound 0.5": Affine(bound=0.5),
     "Bernstein": Bernstein(6),
     "Bernstein, linear": Bernstein(7, tails="linear"),
+    "CubicSpline": CubicSpline(5),
+    "CubicSpline, linear": CubicSpline(3, 2.0, "linear", min_bin=0.02, min_slope=0.05),
     "Gaussianization": Gaussianization(3),
     "Inverted": Inverted(Bernstein(4)),
+    "LinearSpline": LinearSpline(6),
+    "LinearSpline, linear": LinearSpline(5, 2.0, "linear", min_bin=0.05),
     "LogisticMixture": LogisticMixture(3),
     "MonotonicIntegral": MonotonicIntegral(2),
+    "QuadraticSpline": QuadraticSpline(5),
+    "QuadraticSpline, linear": QuadraticSpline(4, 2.0, "linear", min_bin=0.05, min_slope=0.1),
+    "RationalQuadratic": RationalQuadratic(),
+    "RationalQuadratic, linear": RationalQuadratic(3, 1.0, "linear", min_bin=0.05, min_slope=0.1),
     "SigmoidalFlow": SigmoidalFlow(3),
     "SumOfSquares": SumOfSquares(2, 2),
     "Tails": Tails(),
@@ -68,14 +81,16 @@ def test_a_law_carries_the_measure(name):
     theta = torch.randn(law.n_params, generator=generator, dtype=torch.float64)
     ends = torch.tensor([-1.5, 2.0], dtype=torch.float64)
     nodes, weights = map(torch.from_numpy, np.polynomial.legendre.leggauss(200))
-    # In two parts: the second derivative of a law may jump where u = 0.
-    middle = law.forward(torch.zeros(1, dtype=torch.float64), theta[None])[0].clamp(*ends)
+    # In parts: a derivative of a law may jump where u = 0, one of a spline's at each knot.
+    zero = torch.zeros(1, dtype=torch.float64)
+    cuts = law.knots(theta).ys if hasattr(law, "knots") else law.forward(zero, theta[None])[0]
+    cuts = torch.cat([ends, cuts.clamp(*ends)]).sort().values
     mass = torch.zeros((), dtype=torch.float64)
-    for a, b in ((ends[0], middle), (middle, ends[1])):
+    for a, b in itertools.pairwise(cuts):
         v = (a + b) / 2 + (b - a) / 2 * nodes
         u, log_slope = law.inverse(v, theta.expand(200, -1))
         density = torch.exp(-(u**2) / 2 + log_slope) / math.sqrt(2 * math.pi)
-        mass = mass + (weights * density).sum() * ((b - a) / 2).squeeze()
+        mass = mass + (weights * density).sum() * (b - a) / 2
     u_ends, _ = law.inverse(ends, theta.expand(2, -1))
     wanted = torch.special.ndtr(u_ends[1]) - torch.special.ndtr(u_ends[0])
     torch.testing.assert_close(mass, wanted, rtol=1e-12, atol=1e-12)

@@ -35,6 +35,7 @@ from diffeo.testing.cases.linear import LINEAR
 from diffeo.testing.cases.named_flows import NAMED_FLOWS
 from diffeo.testing.cases.numeric_laws import NUMERIC_LAWS
 from diffeo.testing.cases.residual import RESIDUAL
+from diffeo.testing.cases.splines import SPLINES
 
 __all__ = [
     "CASES",
@@ -62,6 +63,7 @@ CASES: Mapping[str, Case] = {
     for case in (
         *LAWS,
         *NUMERIC_LAWS,
+        *SPLINES,
         *CONDITIONERS,
         *AUTOREGRESSIVE,
         *BIJECTIONS,
