@@ -6,6 +6,7 @@ from diffeo.bijections.batchnorm import BatchNorm
 from diffeo.bijections.bijection import Bijection
 from diffeo.bijections.bnaf import BNAF
 from diffeo.bijections.chain import Chain, Identity, Inverse
+from diffeo.bijections.circle import CircularShift, Wrap
 from diffeo.bijections.contractive import Contractive
 from diffeo.bijections.conv1x1 import InvertibleConv1x1
 from diffeo.bijections.coupling import Coupling
@@ -40,6 +41,7 @@ __all__ = [
     "BatchNorm",
     "Bijection",
     "Chain",
+    "CircularShift",
     "Contractive",
     "Coupling",
     "Identity",
@@ -65,4 +67,5 @@ __all__ = [
     "Tanh",
     "Triangular",
     "Whiten",
+    "Wrap",
 ]

@@ -56,6 +56,7 @@ class Autoregressive(Bijection):
             )
         self.law, self.conditioner = law, conditioner
         self.event_shape = torch.Size([conditioner.out_features])
+        self.circles = (law.period, law.period)
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return x, level by level, and the summed log-slopes."""

@@ -31,6 +31,10 @@ class Bijection(Part, nn.Module):
     #: The set that ``forward`` maps onto, or None for "the set it was given" (ℝᴰ for most).
     codomain: constraints.Constraint | None = None
 
+    #: The lengths of the circles that the elements of z and of x lie on: a number and that number plus the
+    #: length are then the same point. None for the line.
+    circles: tuple[float | None, float | None] = (None, None)
+
     def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return x = f(z) and log │det ∂x/∂z│."""
         raise NotImplementedError  # abstract

@@ -50,6 +50,7 @@ class Inverse(Bijection):
         a_part("bijection", bijection, Bijection, "Scale(2)")
         self.bijection = bijection
         self.event_ndim = bijection.event_ndim
+        self.circles = (bijection.circles[1], bijection.circles[0])
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return ``bijection.inverse(z)``."""
@@ -94,6 +95,7 @@ class Chain(Bijection):
             )
         self.bijections = nn.ModuleList(bijections)
         self.event_ndim = depths[0]
+        self.circles = (bijections[0].circles[0], bijections[-1].circles[1])
         images = [part.codomain for part in bijections if part.codomain is not None]
         # What follows a bounded image and is not the last may stretch it: then only ℝ is certain.
         if images:

@@ -73,6 +73,7 @@ class Coupling(Bijection):
         self.conditioner = conditioner
         self.event_shape = torch.Size(self.mask.shape)
         self.event_ndim = len(self.event_shape)
+        self.circles = (law.period, law.period)
         # argsort of the flattened mask: first the passed elements, then the moved ones, in order.
         split = torch.argsort((~self.mask.tensor()).flatten().to(torch.uint8), stable=True)
         self.register_buffer("_split", split, persistent=False)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
-from diffeo.errors import ConfigError, at_least, one_of
+from diffeo.errors import ConfigError, at_least, number, one_of
 from diffeo.kernels.tiles import even_linear
 from diffeo.registry import Part
 
@@ -33,6 +35,7 @@ class Conditioner(Part, nn.Module):
         n_params: parameters per moved feature.
         context: features of the context, 0 for none.
         event_shape: of the events that it is given whole; None where it sees x₁ alone, as a vector.
+        period: the length of the circle that the elements of x₁ lie on, None for the line.
     """
 
     in_features: int
@@ -40,6 +43,7 @@ class Conditioner(Part, nn.Module):
     n_params: int
     context: int
     event_shape: torch.Size | None = None
+    period: float | None = None
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return θ = m(x₁, c)."""
@@ -52,6 +56,11 @@ class Conditioner(Part, nn.Module):
         at_least("context", context, 0)
         self.in_features, self.out_features = in_features, out_features
         self.n_params, self.context = n_params, context
+
+    def _lies_on(self, period: float | None) -> None:
+        if period is not None:
+            number("period", period, above=0)
+        self.period = period
 
 
 def activation_of(name: str) -> nn.Module:
@@ -83,6 +92,14 @@ def zero_linear(in_features: int, out_features: int) -> Linear:
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+def on_circle(x: Tensor, period: float | None) -> Tensor:
+    """Return [cos, sin] of the angles 2π x / period, the same for x and x + period; x itself for None."""
+    if period is None:
+        return x
+    angle = x * (2 * math.pi / period)
+    return torch.cat([angle.cos(), angle.sin()], -1)
 
 
 def with_context(x: Tensor, context: Tensor | None) -> Tensor:

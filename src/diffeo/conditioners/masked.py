@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diffeo.conditioners.conditioner import Linear, activation_of, hidden_sizes, with_context
+from diffeo.conditioners.conditioner import Linear, activation_of, hidden_sizes, on_circle, with_context
 from diffeo.conditioners.ordered import Adjacency, Graph, Order, OrderedConditioner
 from diffeo.errors import at_least, number
 from diffeo.kernels.tiles import even_linear
@@ -67,7 +67,7 @@ class _Masked(OrderedConditioner):
         return sets[np.arange(width) * len(sets) // width]
 
     def _entry(self, seen: Graph) -> MaskedLinear:
-        return MaskedLinear(_beside(seen, self.context))
+        return MaskedLinear(self._input(seen))
 
     def _exit(self, seen: Graph) -> MaskedLinear:
         return _zero(MaskedLinear(self._repeated(_within(seen, self.graph))))
@@ -75,18 +75,18 @@ class _Masked(OrderedConditioner):
     def _direct(self, widths: Sequence[int]) -> MaskedLinear | None:
         if min(widths, default=0) >= len(self._distinct()):
             return None
-        return _zero(MaskedLinear(_beside(self._repeated(self.graph), self.context)))
+        return _zero(MaskedLinear(self._input(self._repeated(self.graph))))
+
+    def _input(self, mask: Graph) -> Graph:
+        """Return the mask for what is seen: x, or its cosines and sines, and all of the context."""
+        seen = mask if self.period is None else np.tile(mask, (1, 2))
+        return np.pad(seen, ((0, 0), (0, self.context)), constant_values=True)
 
     def _repeated(self, mask: Graph) -> Graph:
         return mask.repeat(self.n_params, 0)
 
     def _shaped(self, flat: Tensor) -> Tensor:
         return flat.unflatten(-1, (self.out_features, self.n_params))
-
-
-def _beside(mask: Graph, context: int) -> Graph:
-    """Return the mask for [x, c]: everything sees the context."""
-    return np.pad(mask, ((0, 0), (0, context)), constant_values=True)
 
 
 def _within(seen: Graph, by: Graph) -> Graph:
@@ -116,6 +116,8 @@ class MaskedMLP(_Masked):
         order: "ascending", "descending", or the features from the first to the last.
         adjacency: (D, D) booleans instead of an order; True at [i][j] where θ_i may depend on x_j.
         dropout: probability of dropping a hidden unit in training.
+        period: the length of the circle that the features lie on, as 2π for angles: the network then sees
+            [cos(2π x / period), sin(2π x / period)], so that θ is continuous where the circle closes.
 
     Raises:
         ConfigError: an argument is out of range, or the graph has a cycle.
@@ -136,9 +138,11 @@ class MaskedMLP(_Masked):
         order: Order = "ascending",
         adjacency: Adjacency | None = None,
         dropout: float = 0.0,
+        period: float | None = None,
     ) -> None:
         super().__init__()
         self._order(features, n_params, context, order, adjacency)
+        self._lies_on(period)
         activation_of(activation)
         number("dropout", dropout, least=0, below=1)
         widths = hidden_sizes(hidden)
@@ -161,7 +165,7 @@ class MaskedMLP(_Masked):
         """Return θ of shape ``batch + (D, n_params)``."""
         if self.free is not None:
             return self._shaped(self.free.expand(*x.shape[:-1], -1))
-        given = with_context(x, context)
+        given = with_context(on_circle(x, self.period), context)
         if self.layers is None:
             assert self.direct is not None
             return self._shaped(self.direct(given))
@@ -206,6 +210,7 @@ class MaskedResidualMLP(_Masked):
         context: features of the context.
         order, adjacency: as for :class:`MaskedMLP`.
         dropout: probability of dropping a unit inside a block in training.
+        period: as for :class:`MaskedMLP`.
 
     Raises:
         ConfigError: an argument is out of range, or the graph has a cycle.
@@ -226,9 +231,11 @@ class MaskedResidualMLP(_Masked):
         order: Order = "ascending",
         adjacency: Adjacency | None = None,
         dropout: float = 0.0,
+        period: float | None = None,
     ) -> None:
         super().__init__()
         self._order(features, n_params, context, order, adjacency)
+        self._lies_on(period)
         activation_of(activation)
         number("dropout", dropout, least=0, below=1)
         at_least("width", width, 1)
@@ -251,6 +258,6 @@ class MaskedResidualMLP(_Masked):
         """Return θ of shape ``batch + (D, n_params)``."""
         if self.free is not None:
             return self._shaped(self.free.expand(*x.shape[:-1], -1))
-        given = with_context(x, context)
+        given = with_context(on_circle(x, self.period), context)
         theta = self.layers(given)
         return self._shaped(theta if self.direct is None else theta + self.direct(given))

@@ -12,6 +12,7 @@ from diffeo.conditioners.conditioner import (
     Linear,
     activation_of,
     hidden_sizes,
+    on_circle,
     with_context,
     zero_linear,
 )
@@ -31,6 +32,8 @@ class MLP(Conditioner):
         activation: one of "silu", "relu", "tanh", "elu", "gelu", "leaky_relu".
         context: features of the context.
         dropout: probability of dropping a hidden unit in training.
+        period: the length of the circle that the features lie on, as 2π for angles: the network then sees
+            [cos(2π x / period), sin(2π x / period)], so that θ is continuous where the circle closes.
 
     >>> import torch
     >>> MLP(2, 3, n_params=2, hidden=(16,))(torch.zeros(5, 2)).shape
@@ -47,12 +50,14 @@ class MLP(Conditioner):
         activation: str = "silu",
         context: int = 0,
         dropout: float = 0.0,
+        period: float | None = None,
     ) -> None:
         super().__init__()
         self._sizes(in_features, out_features, n_params, context)
+        self._lies_on(period)
         activation_of(activation)
         number("dropout", dropout, least=0, below=1)
-        sizes, width = hidden_sizes(hidden), in_features + context
+        sizes, width = hidden_sizes(hidden), in_features * (1 if period is None else 2) + context
         if width == 0 or out_features == 0:
             self.layers = None
             self.free = nn.Parameter(torch.zeros(out_features * n_params))
@@ -71,5 +76,5 @@ class MLP(Conditioner):
         if self.layers is None:
             flat = self.free.expand(*x.shape[:-1], -1)
         else:
-            flat = self.layers(with_context(x, context))
+            flat = self.layers(with_context(on_circle(x, self.period), context))
         return flat.unflatten(-1, (self.out_features, self.n_params))

@@ -5,7 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from diffeo.conditioners.conditioner import Conditioner, Linear, activation_of, with_context, zero_linear
+from diffeo.conditioners.conditioner import (
+    Conditioner,
+    Linear,
+    activation_of,
+    on_circle,
+    with_context,
+    zero_linear,
+)
 from diffeo.errors import at_least, number
 from diffeo.registry import register
 
@@ -43,6 +50,8 @@ class ResidualMLP(Conditioner):
         activation: as for :class:`MLP`.
         context: features of the context.
         dropout: probability of dropping a unit inside a block in training.
+        period: the length of the circle that the features lie on, as 2π for angles: the network then sees
+            [cos(2π x / period), sin(2π x / period)], so that θ is continuous where the circle closes.
 
     >>> ResidualMLP(2, 3, n_params=2, width=16)(torch.zeros(5, 2)).shape
     torch.Size([5, 3, 2])
@@ -59,9 +68,11 @@ class ResidualMLP(Conditioner):
         activation: str = "silu",
         context: int = 0,
         dropout: float = 0.0,
+        period: float | None = None,
     ) -> None:
         super().__init__()
         self._sizes(in_features, out_features, n_params, context)
+        self._lies_on(period)
         activation_of(activation)
         number("dropout", dropout, least=0, below=1)
         at_least("width", width, 1)
@@ -71,7 +82,7 @@ class ResidualMLP(Conditioner):
             self.free = nn.Parameter(torch.zeros(out_features * n_params))
             return
         self.layers = nn.Sequential(
-            Linear(in_features + context, width),
+            Linear(in_features * (1 if period is None else 2) + context, width),
             *(_Block(width, activation, dropout) for _ in range(blocks)),
             activation_of(activation),
             zero_linear(width, out_features * n_params),
@@ -82,5 +93,5 @@ class ResidualMLP(Conditioner):
         if self.layers is None:
             flat = self.free.expand(*x.shape[:-1], -1)
         else:
-            flat = self.layers(with_context(x, context))
+            flat = self.layers(with_context(on_circle(x, self.period), context))
         return flat.unflatten(-1, (self.out_features, self.n_params))

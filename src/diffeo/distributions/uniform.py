@@ -18,6 +18,8 @@ from diffeo.registry import register
 class Uniform(Base):
     """π(z) = ∏ᵢ 1 / (high − low) on [low, high]ᴰ, and 0 outside.
 
+    ``Uniform(features, low=-math.pi, high=math.pi)`` is the uniform density of the circle and the torus.
+
     >>> base = Uniform(2, low=0.0, high=2.0)
     >>> base.log_prob(torch.tensor([[1.0, 1.0], [1.0, 3.0]]))
     tensor([-1.3863,    -inf])

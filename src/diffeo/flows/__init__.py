@@ -8,7 +8,7 @@ from diffeo.flows.nice import NICE
 from diffeo.flows.numeric_autoregressive import BPF, NAF, SOSPF, UNAF
 from diffeo.flows.realnvp import RealNVP
 from diffeo.flows.residual import BNAF, ResidualFlow
-from diffeo.flows.spline import NSF
+from diffeo.flows.spline import NCSF, NSF
 from diffeo.flows.tails import TTF
 from diffeo.flows.variational import Planar, Radial, Sylvester
 
@@ -20,6 +20,7 @@ __all__ = [
     "MADE",
     "MAF",
     "NAF",
+    "NCSF",
     "NICE",
     "NSF",
     "SOSPF",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from diffeo.bijections import Autoregressive, Bijection, Chain, Coupling, Mask
-from diffeo.conditioners import Conditioner, MaskedMLP, OrderedConditioner
+from diffeo.conditioners import MLP, Conditioner, MaskedMLP, OrderedConditioner
 from diffeo.distributions import Base, StandardNormal
 from diffeo.errors import at_least, one_of
 from diffeo.flows.flow import Flow
@@ -18,12 +18,29 @@ MakeOrdered = Callable[[int, int, str, int], OrderedConditioner]
 MakeConditioner = Callable[[int, int, int, int], Conditioner]
 
 
-def masked(hidden: Sequence[int], activation: str) -> MakeOrdered:
-    """Return the maker of masked perceptrons."""
+def masked(hidden: Sequence[int], activation: str, period: float | None = None) -> MakeOrdered:
+    """Return the maker of masked perceptrons; ``period`` is that of angles."""
 
     def make(features: int, n_params: int, order: str, context: int) -> OrderedConditioner:
         return MaskedMLP(
-            features, n_params, hidden=hidden, activation=activation, context=context, order=order
+            features,
+            n_params,
+            hidden=hidden,
+            activation=activation,
+            context=context,
+            order=order,
+            period=period,
+        )
+
+    return make
+
+
+def perceptrons(hidden: Sequence[int], activation: str, period: float | None = None) -> MakeConditioner:
+    """Return the maker of perceptrons; ``period`` is that of angles."""
+
+    def make(passed: int, moved: int, n_params: int, context: int) -> Conditioner:
+        return MLP(
+            passed, moved, n_params, hidden=hidden, activation=activation, context=context, period=period
         )
 
     return make

@@ -3,6 +3,7 @@
 from diffeo.laws.additive import Additive
 from diffeo.laws.affine import Affine
 from diffeo.laws.bernstein import Bernstein
+from diffeo.laws.circular_spline import CircularSpline
 from diffeo.laws.cubic_spline import CubicSpline
 from diffeo.laws.gaussianization import Gaussianization
 from diffeo.laws.inverted import Inverted
@@ -20,6 +21,7 @@ __all__ = [
     "Additive",
     "Affine",
     "Bernstein",
+    "CircularSpline",
     "CubicSpline",
     "Gaussianization",
     "Inversion",

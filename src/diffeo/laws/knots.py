@@ -1,4 +1,4 @@
-"""What splines share: corners of bins, the bin that a value falls in, and straight tails beyond the box."""
+"""What splines share: corners of bins, the bin that a value falls in, and what is beyond the box."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from diffeo.errors import ConfigError, at_least, number, one_of
 from diffeo.kernels.affine import scale_shift, unscale_unshift
+from diffeo.kernels.circle import carried, kept_within, point_of
 
 
 class Knots(NamedTuple):
@@ -101,14 +102,16 @@ def largest_share(bins: int, least: float) -> float:
 def through(
     value: Tensor, knots: Knots, bound: float, tails: str, formula: Formula, *, inverse: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Return ``formula`` in the bin of each value, and the straight tails beyond ±bound.
+    """Return ``formula`` in the bin of each value, and the tails beyond ±bound.
 
-    The tails go on with the slope at the edge of the box if they are "matching", and are the identity
-    otherwise.
+    The tails go on with the slope at the edge of the box if they are "matching", and are the identity if
+    they are "linear"; if they are "circular", the box is one turn of many, all alike.
     """
     inside = (value >= -bound) & (value <= bound)
-    near = torch.where(inside, value, 0.0)
+    near = point_of(value, bound) if tails == "circular" else torch.where(inside, value, 0.0)
     bent, log_slope = formula(near, _piece_of(near, knots.ys if inverse else knots.xs, knots))
+    if tails == "circular":
+        return carried(value, near, kept_within(bent, bound), bound), log_slope
     tail, log_tail = value, torch.zeros_like(value)
     if tails == "matching":
         tail, log_tail = _straight(value, knots.slopes, bound, inverse)

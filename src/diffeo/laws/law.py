@@ -27,6 +27,11 @@ class Law(ABC):
     def n_params(self) -> int:
         """Parameters per element."""
 
+    @property
+    def period(self) -> float | None:
+        """The length of the circle that the law is a map of, or None for the line."""
+        return None
+
     @abstractmethod
     def forward(self, u: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Return v = g(u; θ) and log ∂v/∂u."""

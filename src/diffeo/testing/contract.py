@@ -66,7 +66,7 @@ def _ordinary(v: Variant, inverse: bool) -> tuple[Tensor, Tensor | None]:
     exp and the sigmoid take far noise to the last number inside their support (or, exp, beyond the
     largest): the map of numbers is flat there, the map of mathematics is not, and they cannot be compared.
     """
-    edged = v.case.domain not in ("real", "raw")
+    edged = v.case.domain not in ("real", "raw", "circle")
     return _brought_back(v, inverse) if edged and not inverse else v.side(inverse)
 
 

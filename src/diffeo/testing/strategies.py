@@ -5,6 +5,7 @@ Needs the extra ``testing`` (``pip install diffeo[testing]``).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ _EDGES: dict[str, tuple[float, ...]] = {
     "raw": (0.0, 1e-12, -1e6),
     "positive": (1e-30, 1e-6, 1.0, 1e6),
     "box": (1e-7, 1e-3, 0.5, 0.999),
+    "circle": (0.0, 1e-30, -math.pi, math.pi, 3.14159, -3.14159),
 }
 
 

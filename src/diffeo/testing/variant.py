@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from diffeo.bijections import Bijection
 from diffeo.flows import Flow
+from diffeo.kernels.circle import wrap
 from diffeo.testing.cases import CONTEXT_FEATURES, Case
 from diffeo.testing.stressed import stress, trained
 
@@ -132,6 +134,8 @@ def domain_rows(domain: str, shape: torch.Size, rows: int, generator: torch.Gene
         x = x.exp()
     elif domain == "box":
         x = x.sigmoid()
+    elif domain == "circle":
+        x = wrap(2 * x, math.pi)
     return x.reshape(rows, *shape)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from diffeo.diagnostics.checks.conditioning import gentle
 from diffeo.diagnostics.checks.subject import apply, check, direction, flat_rows, own_copy, rows_of
 from diffeo.diagnostics.figure import Figure
+from diffeo.kernels.circle import arc
 
 #: A segment is halved this often.
 _HALVINGS = 28
@@ -28,7 +29,8 @@ def continuous(
     The derivative of a rounding step is 0, or whatever a straight-through estimator says, and agrees
     with finite differences almost everywhere. So each segment is halved 28 times, towards the half in which
     the map changes more; if the change that is left is over 100 times those on either side, within the
-    same step, the map jumps there. In float64; ``worst`` is the largest jump.
+    same step, the map jumps there. In float64; ``worst`` is the largest jump. A map of angles is judged
+    along the circle that its ``circles`` name.
 
     >>> from diffeo.bijections import Scale
     >>> continuous(Scale(2), torch.eye(2)).ok
@@ -45,7 +47,9 @@ def continuous(
         return rows_of(apply(subject, at, given, inverse=inverse)[0], ndim)
 
     def change(a: Tensor, b: Tensor) -> Tensor:
-        return torch.nan_to_num((b - a).abs().amax(-1), nan=0.0, posinf=0.0)
+        # Along the circle, for a map of angles: from just below π to just above −π is a small way.
+        apart = arc(b - a, subject.circles[0 if inverse else 1])
+        return torch.nan_to_num(apart.abs().amax(-1), nan=0.0, posinf=0.0)
 
     high = low + along
     at_low, at_high = f(low), f(high)

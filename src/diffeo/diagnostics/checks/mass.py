@@ -86,11 +86,17 @@ def mass(
 
 @torch.no_grad()
 def cells(flow: Flow, context: Tensor | None, *, tolerance: float, most: int, seed: int) -> Cubature:
-    """Return the quadrature of p(· | context) of a float64 flow of one or two features."""
+    """Return the quadrature of p(· | context) of a float64 flow of one or two features.
+
+    A density on a circle that answers for raw angles too is one over one turn: over the flow's support.
+    """
     generator = torch.Generator(flow.base.device).manual_seed(seed)
     draws = flow.sample((4096,), context, generator=generator).reshape(4096, -1)
 
+    turn = flow.bijection.codomain if flow.bijection.circles[1] is not None else None
+
     def log_density(points: Tensor) -> Tensor:
-        return flow.log_prob(points.reshape(-1, *flow.event_shape), context)
+        found = flow.log_prob(points.reshape(-1, *flow.event_shape), context)
+        return found if turn is None else torch.where(turn.check(points).all(-1), found, -torch.inf)
 
     return integrate(log_density, draws, tolerance=tolerance, most=most)

@@ -10,6 +10,7 @@ from torch import Tensor
 from diffeo.bijections.rounding import TRUST, predicted_error
 from diffeo.diagnostics.checks.subject import apply, check, own_copy, precision, rows_of
 from diffeo.diagnostics.figure import Figure
+from diffeo.kernels.circle import arc
 
 #: The largest relative round-trip error of a well-conditioned map.
 LIMITS = {torch.float32: 1e-5, torch.float64: 1e-12}
@@ -120,10 +121,11 @@ def _trip(inverse: bool) -> str:
 def _measured(
     bijection: Any, value: Tensor, context: Tensor | None, inverse: bool, norm: float = torch.inf
 ) -> tuple[Tensor, Tensor]:
-    """Return each row's round-trip error, and max(1, ‖value‖∞), in float64."""
+    """Return each row's round-trip error, along the circle for angles, and max(1, ‖value‖∞), in float64."""
     subject = own_copy(bijection, value.dtype)
     there, _ = apply(subject, value, context, inverse=inverse)
     back, _ = apply(subject, there, context, inverse=not inverse)
     start = rows_of(value.expand_as(back), subject.event_ndim).double()
-    error = torch.linalg.vector_norm(rows_of(back, subject.event_ndim).double() - start, norm, -1)
+    apart = arc(rows_of(back, subject.event_ndim).double() - start, subject.circles[int(inverse)])
+    error = torch.linalg.vector_norm(apart, norm, -1)
     return error, start.abs().amax(-1).clamp(min=1.0)

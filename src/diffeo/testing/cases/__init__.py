@@ -28,6 +28,7 @@ from diffeo.testing.cases.case import (
     plain,
     small_mlp,
 )
+from diffeo.testing.cases.circle import CIRCLE
 from diffeo.testing.cases.flows import FLOWS
 from diffeo.testing.cases.laws import CONDITIONERS, LAWS, conditioner_case, law_cases
 from diffeo.testing.cases.learnable_bases import LEARNABLE_BASES
@@ -64,6 +65,7 @@ CASES: Mapping[str, Case] = {
         *LAWS,
         *NUMERIC_LAWS,
         *SPLINES,
+        *CIRCLE,
         *CONDITIONERS,
         *AUTOREGRESSIVE,
         *BIJECTIONS,

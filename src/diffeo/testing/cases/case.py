@@ -12,7 +12,7 @@ from torch import nn
 
 from diffeo.bijections import Affine, Bijection, Chain, Coupling, Mask
 from diffeo.conditioners import MLP, Conditioner
-from diffeo.distributions import Base, StandardNormal
+from diffeo.distributions import Base, StandardNormal, VonMises
 from diffeo.flows import Flow
 from diffeo.laws import Affine as AffineLaw
 from diffeo.laws import Law
@@ -21,8 +21,8 @@ from diffeo.laws import Law
 Features: TypeAlias = int | tuple[int, int, int]
 Builder: TypeAlias = Callable[[Any, int], nn.Module]
 
-#: The set that data of a case lie in; "raw" is ℝ with columns of very different units.
-Domain = Literal["real", "raw", "positive", "box"]
+#: The set that data of a case lie in; "raw" is ℝ with columns of very different units, "circle" [−π, π].
+Domain = Literal["real", "raw", "positive", "box", "circle"]
 
 VECTORS: tuple[Features, ...] = (1, 2, 3, 7, 43)
 IMAGES: tuple[Features, ...] = ((1, 1, 1), (1, 2, 3), (2, 3, 2), (3, 4, 4))
@@ -74,7 +74,9 @@ class Case:
     def flow(
         self, features: Any, context: int = 0, dtype: torch.dtype = torch.float32, seed: int = 0
     ) -> Flow:
-        """Return the part in a flow: a bijection on a standard normal, a base under a learnable map."""
+        """Return the part in a flow: a bijection on a standard normal, or on the circle's; a base under a
+        learnable map.
+        """
         return flow_of(self.make(features, context, dtype, seed), features).to(dtype)
 
 
@@ -85,7 +87,7 @@ def flow_of(part: nn.Module, features: Any) -> Flow:
     if isinstance(part, Base):
         return Flow(part, Affine(features))
     assert isinstance(part, Bijection)
-    return Flow(StandardNormal(features), part)
+    return Flow(StandardNormal(features) if part.circles[0] is None else VonMises(features), part)
 
 
 def mask_of(kind: str, features: Any, flip: bool = False) -> Mask:

@@ -22,6 +22,7 @@ SMALL: Mapping[str, dict[str, Any]] = {
     "MADE": {"hidden": (12,)},
     "MAF": {"transforms": 2, "hidden": (12,)},
     "NAF": {"transforms": 2, "units": 3, "hidden": (12,)},
+    "NCSF": {"transforms": 2, "bins": 4, "hidden": (12,)},
     "NSF": {"transforms": 2, "bins": 4, "hidden": (12,)},
     "Planar": {"transforms": 3, "hidden": (8,)},
     "Radial": {"transforms": 3, "hidden": (8,)},
@@ -48,7 +49,14 @@ def small(name: str, **settings: Any) -> Builder:
 
 NAMED_FLOWS = [
     *(
-        Case(f"flows.{name}", "flow", small(name), sizes=_SIZES, contexts=("none", "per row"))
+        Case(
+            f"flows.{name}",
+            "flow",
+            small(name),
+            sizes=_SIZES,
+            contexts=("none", "per row"),
+            domain="circle" if name == "NCSF" else "real",
+        )
         for name in SMALL
     ),
     Case(
@@ -57,5 +65,13 @@ NAMED_FLOWS = [
         small("NSF", structure="coupling", tails="linear"),
         sizes=_SIZES,
         contexts=("none", "per row"),
+    ),
+    Case(
+        "flows.NCSF, coupling",
+        "flow",
+        small("NCSF", structure="coupling"),
+        sizes=_SIZES,
+        contexts=("none", "per row"),
+        domain="circle",
     ),
 ]
