@@ -11,10 +11,13 @@ from torch import Tensor
 from diffeo.bijections.bijection import Bijection
 from diffeo.bijections.statistics import finite_rows, location_and_scale
 from diffeo.distributions.base import event_shape_of
-from diffeo.errors import one_of
+from diffeo.errors import number, one_of
 from diffeo.kernels.safe import sum_event
 from diffeo.kernels.shapes import check_event
 from diffeo.registry import register
+
+#: "range" is this much wider than the training rows: rows to come may lie a little beyond them.
+_MARGIN = 1.05
 
 
 @register("bijections.Standardize")
@@ -26,20 +29,28 @@ class Standardize(Bijection):
 
     Args:
         features: the number of features, or an event shape.
-        method: "robust" (median, IQR / 1.349: outliers do not count) or "moments" (mean, standard
-            deviation). A constant column gets scale 1.
+        method: "robust" (median, IQR / 1.349: outliers do not count), "moments" (mean, standard
+            deviation), or "range": the range of the training rows becomes [−bound, bound], less a margin of
+            1 part in 21 on both sides for rows to come; values over ten robust scales from the median do
+            not count. So a spline's box (:class:`~diffeo.laws.RationalQuadratic`) is fitted to the data.
+            A constant column gets scale 1.
+        bound: half the width of what "range" maps to; other methods have no use for it.
 
     >>> flow_part = Standardize(1).initialise(torch.tensor([[10.0], [20.0], [30.0]]))
     >>> flow_part.inverse(torch.tensor([[20.0]]))[0]
     tensor([[0.]])
+    >>> box = Standardize(1, "range", bound=2.1).initialise(torch.tensor([[10.0], [15.0], [30.0]]))
+    >>> box.inverse(torch.tensor([[10.0], [20.0], [30.0]]))[0].flatten()
+    tensor([-2.,  0.,  2.])
     """
 
-    def __init__(self, features: int | Sequence[int], method: str = "robust") -> None:
+    def __init__(self, features: int | Sequence[int], method: str = "robust", bound: float = 3.0) -> None:
         super().__init__()
-        one_of("method", method, ("robust", "moments"))
+        one_of("method", method, ("robust", "moments", "range"))
+        number("bound", bound, above=0)
         self.event_shape = event_shape_of(features)
         self.event_ndim = len(self.event_shape)
-        self.method = method
+        self.method, self.bound = method, float(bound)
         self.register_buffer("loc", torch.zeros(self.event_shape))
         self.register_buffer("scale", torch.ones(self.event_shape))
         self.register_buffer("initialised", torch.tensor(False))
@@ -51,6 +62,8 @@ class Standardize(Bijection):
             return self
         rows = finite_rows(x, self.event_shape, "Standardize")
         loc, scale = location_and_scale(rows, self.method)
+        if self.method == "range":
+            scale = scale * (_MARGIN / self.bound)
         kept = self.get_buffer("scale")
         self.get_buffer("loc").copy_(loc.reshape(self.event_shape))
         kept.copy_(scale.reshape(self.event_shape)).clamp_(min=torch.finfo(kept.dtype).tiny)

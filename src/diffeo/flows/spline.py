@@ -31,7 +31,7 @@ def NSF(
     Each feature goes through a monotone spline whose knots are made of the features before it (or of those
     that the coupling passes) and of c. Autoregressive layers score in one pass and sample in D; couplings
     take one pass both ways. Beyond ±``bound`` splines are straight: standardise the data
-    (:class:`diffeo.bijections.Standardize`, which :func:`diffeo.fit` adds where it is told to).
+    (:class:`diffeo.bijections.Standardize`), or fit the box to them with its method "range", as below.
 
     Source: Durkan, Bekasov, Murray & Papamakarios, *Neural spline flows* (2019), sections 3 and 4. K = 8
     bins and B = 3 are theirs; depth and width are sized for tables of a few columns (theirs: 10 layers of
@@ -52,6 +52,15 @@ def NSF(
     >>> import torch
     >>> NSF(3, structure="coupling").sample((5,)).shape
     torch.Size([5, 3])
+
+    A box that is the range of the training rows, for data that have one:
+
+    >>> from diffeo.bijections import Standardize
+    >>> x = torch.tensor([1.0, 100.0]) * torch.rand(500, 2)
+    >>> flow = NSF(2, bound=3.0).then(Standardize(2, "range", bound=3.0)).initialise(x)
+    >>> z, _ = flow.bijection.bijections[-1].inverse(x)  # what reaches the splines
+    >>> bool((z.abs() < 3.0).all())
+    True
     """
     one_of("structure", structure, ("autoregressive", "coupling"))
     law = RationalQuadratic(bins, bound, tails)

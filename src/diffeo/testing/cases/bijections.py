@@ -69,6 +69,7 @@ BIJECTIONS = [
     _case("BatchNorm, images", plain(BatchNorm), sizes=IMAGES),
     _case("Standardize, robust", mixing(plain(Standardize)), domain="raw"),
     _case("Standardize, moments", mixing(plain(Standardize, "moments")), domain="raw"),
+    _case("Standardize, range", mixing(plain(Standardize, "range")), domain="raw"),
     _case("Standardize, images", plain(Standardize), sizes=IMAGES, domain="raw"),
     _case("Whiten, pca", mixing(plain(Whiten))),
     _case("Whiten, cholesky", mixing(plain(Whiten, "cholesky"))),
