@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 from diffeo.bijections import (
     BNAF,
     LU,
     QR,
     SVD,
     Affine,
+    Autoregressive,
     Chain,
+    CircularShift,
     Contractive,
+    Coupling,
     Inverse,
     InvertibleConv1x1,
     LeakyReLU,
+    Mask,
     Orthogonal,
     Planar,
     Power,
@@ -24,9 +30,12 @@ from diffeo.bijections import (
     Sylvester,
     Tanh,
     Triangular,
+    Wrap,
 )
-from diffeo.distributions import StandardNormal
+from diffeo.conditioners import MLP, MaskedMLP
+from diffeo.distributions import StandardNormal, Uniform
 from diffeo.flows import Flow
+from diffeo.laws import CircularSpline
 from golden.material import Made, chained, normal, ready
 
 
@@ -76,3 +85,18 @@ def scales() -> Made:
     layers = Split(shape, 1, Chain(Inverse(squeeze), second, mix, squeeze))
     x = normal(40, *shape)
     return ready(Flow(StandardNormal(shape), layers), x), x, None
+
+
+def torus() -> Made:
+    """Return a density on a torus, of splines of the circle and rotations, in degrees."""
+    law, mask = CircularSpline(4), Mask.halves(2)
+    network = MLP(mask.n_passed, mask.n_moved, law.n_params, hidden=(4,), period=law.period)
+    layers = (
+        Autoregressive(law, MaskedMLP(2, law.n_params, hidden=(4,), period=law.period)),
+        CircularShift(2, start=math.pi),
+        Coupling(law, network, mask),
+        CircularShift(2, conditioner=MLP(0, 2, 1)),
+        Wrap(low=0.0, high=360.0),
+    )
+    base = Uniform(2, low=-math.pi, high=math.pi)
+    return chained(2, *layers, x=180 + 170 * normal(40, 2).tanh(), base=base)

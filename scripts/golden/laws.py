@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from diffeo.laws import (
     Bernstein,
+    CubicSpline,
     Gaussianization,
     Inverted,
+    LinearSpline,
     LogisticMixture,
     MonotonicIntegral,
+    QuadraticSpline,
     SigmoidalFlow,
     SumOfSquares,
     Tails,
@@ -33,3 +36,10 @@ def searched() -> Made:
 def tails() -> Made:
     """Return a flow with heavy tails."""
     return chained(2, *coupled(2, Tails(), Tails(0.3)))
+
+
+def polynomials() -> Made:
+    """Return a flow of linear, quadratic and cubic splines, with both tails."""
+    kinds = (LinearSpline, QuadraticSpline, CubicSpline)
+    laws = [kind(4, bound, tails) for kind in kinds for bound, tails in ((3.0, "matching"), (2.5, "linear"))]
+    return chained(2, *coupled(2, *laws))
