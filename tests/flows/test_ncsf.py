@@ -99,6 +99,18 @@ def test_raw_degrees_are_read_by_wrap():
     assert ((draws >= 0) & (draws <= 360)).all()
 
 
+def test_degrees_are_fitted_without_a_word_of_standardising():
+    x = 350 + 20 * torch.rand(200, 1, generator=torch.Generator().manual_seed(0))
+    flow = NCSF(1, transforms=1).then(Wrap(low=0, high=360))
+    before = flow.log_prob(x).mean()
+    diffeo.fit(flow, x, config=diffeo.TrainConfig(max_steps=100, learning_rate=2e-2), progress=False)
+    assert flow.log_prob(x).mean() > before + 1
+
+
+def test_verify_says_that_it_is_in_order():
+    assert diffeo.verify(lively(1, "autoregressive", gain=1.0)).ok
+
+
 def test_it_takes_context():
     flow = NCSF(2, 3, hidden=(8,))
     assert flow.log_prob(torch.zeros(5, 2), torch.randn(5, 3)).shape == (5,)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diffeo.errors import ConfigError
-from diffeo.laws import CircularSpline, RationalQuadratic
+from diffeo.laws import CircularSpline, Inverted, RationalQuadratic
 
 LAW = CircularSpline(5)
 
@@ -78,6 +78,7 @@ def test_what_is_no_angle_stays():
 def test_its_period_is_the_length_of_the_circle():
     assert LAW.period == 2 * math.pi
     assert CircularSpline(bound=0.5).period == 1.0
+    assert Inverted(CircularSpline(bound=0.5)).period == 1.0
     assert RationalQuadratic().period is None
 
 

@@ -35,6 +35,11 @@ class Inverted(Law):
         """Return those of the law."""
         return self.law.n_params
 
+    @property
+    def period(self) -> float | None:
+        """Return that of the law."""
+        return self.law.period
+
     def forward(self, u: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Return g⁻¹(u; θ) and its log-slope."""
         return self.law.inverse(u, theta)

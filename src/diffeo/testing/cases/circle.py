@@ -11,7 +11,7 @@ from diffeo.laws import Affine, CircularSpline
 from diffeo.testing.cases.autoregressive import ordered_by
 from diffeo.testing.cases.case import CONTEXTS, Builder, Case, Features, coupled, small_mlp
 
-_SIZES: tuple[Features, ...] = (1, 2, 3, 7)
+_SIZES: tuple[Features, ...] = (1, 2, 3)
 _TURN = 2 * math.pi
 
 
@@ -56,7 +56,7 @@ CIRCLE = [
         "laws.CircularSpline, coupling, alternating",
         "law",
         coupled(CircularSpline(5), "alternating", partial(small_mlp, period=_TURN)),
-        contexts=CONTEXTS,
+        contexts=("none", "per row"),
         domain="circle",
         identity=True,
     ),
@@ -72,7 +72,7 @@ CIRCLE = [
         "bijections.CircularShift, splines",
         "bijection",
         _layers,
-        contexts=("none", "per row"),
+        contexts=("per row",),
         domain="circle",
     ),
     _case("bijections.Wrap", "bijection", _wrapped(-math.pi, math.pi), domain="circle"),
