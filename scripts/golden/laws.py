@@ -41,5 +41,7 @@ def tails() -> Made:
 def polynomials() -> Made:
     """Return a flow of linear, quadratic and cubic splines, with both tails."""
     kinds = (LinearSpline, QuadraticSpline, CubicSpline)
-    laws = [kind(4, bound, tails) for kind in kinds for bound, tails in ((3.0, "matching"), (2.5, "linear"))]
+    laws = [
+        kind(4, bound, tails) for kind in kinds for bound, tails in ((3.0, "matching"), (2.5, "linear"))
+    ]
     return chained(2, *coupled(2, *laws))
