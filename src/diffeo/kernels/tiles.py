@@ -6,8 +6,8 @@ scored alone would differ from the same row scored in a batch by a rounding, whi
 magnifies. Padding the batch with zero rows to whole tiles takes this away (on one thread; where torch
 divides a very large batch among threads, a rounding at the seams remains).
 
-Widths are padded to even ones: at an odd one, every other row of float64 numbers begins between two vector
-registers, and is summed in its own order.
+Widths are padded to whole vector registers of sixteen bytes, four float32 or two float64 numbers: at other
+widths every other row begins within a register, and is summed in its own order.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from torch import Tensor
 
 #: Rows of a tile: the widest step of a CPU's vector loop, two registers of sixteen numbers each.
 TILE = 32
+
+#: Bytes of the narrowest vector register.
+REGISTER = 16
 
 
 def in_tiles(function: Callable[..., Tensor], x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -40,13 +43,14 @@ def in_tiles(function: Callable[..., Tensor], x: Tensor, context: Tensor | None 
 
 
 def even_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return x Wᵀ + b, summed over an even number of features: a zero is added to an odd one.
+    """Return x Wᵀ + b, summed over whole registers of features: zeros are added to others.
 
     >>> even_linear(torch.ones(1, 3), torch.ones(2, 3))
     tensor([[3., 3.]])
     """
-    if x.shape[-1] % 2:
-        x, weight = torch.nn.functional.pad(x, (0, 1)), torch.nn.functional.pad(weight, (0, 1))
+    missing = -x.shape[-1] % (REGISTER // x.dtype.itemsize)
+    if missing:
+        x, weight = torch.nn.functional.pad(x, (0, missing)), torch.nn.functional.pad(weight, (0, missing))
     return torch.nn.functional.linear(x, weight, bias)
 
 
