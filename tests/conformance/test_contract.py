@@ -36,7 +36,7 @@ def test_log_prob_is_one_graph(name):
     case = CASES[name]
     variant = Variant(case, case.sizes[2], case.contexts[-1], torch.float32)
     figure = one_graph(variant.flow, variant.x, variant.given)
-    assert figure.ok, figure
+    assert figure.ok is ("E3" not in case.expected_failures), figure
 
 
 def kinds_in(spec):

@@ -68,6 +68,10 @@ class Inverse(Bijection):
         """Return the inner bijection's, of its other direction."""
         return self.bijection.pattern(inverse=not inverse)
 
+    def solving_error(self, value: Tensor, dtype: torch.dtype, *, inverse: bool) -> Tensor | float:
+        """Return the inner bijection's, of its other direction."""
+        return self.bijection.solving_error(value, dtype, inverse=not inverse)
+
 
 @register("bijections.Chain")
 class Chain(Bijection):

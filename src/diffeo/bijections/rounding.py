@@ -9,7 +9,8 @@ J_{1..k}⁻¹ and J_{1..k−1}⁻¹. To first order, the round-trip error is
 m_k is the larger of two: the size of the numbers that the layer says it rounds
 (:meth:`~diffeo.bijections.Bijection.rounding_scale`), and what its arithmetic is measured to commit, the
 layer in float32 beside the layer in float64 at the same point, in units of float32's ε. The second
-knows what happens inside a conditioner, where large terms cancel.
+knows what happens inside a conditioner, where large terms cancel. To it comes what a solver may leave
+(:meth:`~diffeo.bijections.Bijection.solving_error`).
 
 Every layer counts: the same formula with only the last Jacobian misses errors by five orders of
 magnitude, because an intermediate layer may be far worse conditioned than the whole. A value that the
@@ -74,19 +75,21 @@ def predicted_error(
         undone = undo @ jacobian
         held = after.reshape(-1, size).abs().amax(-1) <= info.max  # False for NaN
         held &= again.isfinite().all(-1)
-        for matrix, scale, own in (
+        for matrix, scale, own, solving in (
             (
                 undone,
                 layer.rounding_scale(rows, after, inverse=inverse),
                 _own(there, rough_there, rows, given),
+                layer.solving_error(after, value.dtype, inverse=inverse),
             ),
             (
                 undo,
                 layer.rounding_scale(after, rows, inverse=not inverse),
                 _own(back, rough_back, after, given),
+                layer.solving_error(rows, value.dtype, inverse=not inverse),
             ),
         ):
-            size_of = torch.maximum(scale, own).clamp(min=info.tiny / info.eps)
+            size_of = torch.maximum(scale, own).clamp(min=info.tiny / info.eps) + solving / info.eps
             terms = matrix * size_of.reshape(-1, 1, size)
             finite = held & terms.isfinite().flatten(1).all(-1)
             norm = torch.linalg.matrix_norm(torch.where(finite[:, None, None], terms, 0.0), 2)

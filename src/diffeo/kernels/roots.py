@@ -17,7 +17,7 @@ Source: Press, Teukolsky, Vetterling & Flannery, *Numerical Recipes* (2007), sec
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -125,10 +125,10 @@ def _search(
 
 
 def certain(done: Tensor) -> bool:
-    """Return whether all are known to have arrived: a graph, or a batched tensor, cannot be asked."""
+    """Return whether all are known to have arrived, a whole vmapped batch; a graph cannot be asked."""
     if torch.compiler.is_compiling():
         return False
-    try:
-        return bool(done.all())
-    except RuntimeError:  # torch.func.vmap
-        return False
+    functorch: Any = torch._C._functorch  # pyright: ignore
+    while functorch.is_functorch_wrapped_tensor(done):
+        done = functorch.get_unwrapped(done)
+    return bool(done.all())

@@ -29,6 +29,7 @@ from diffeo.testing.cases.case import (
     small_mlp,
 )
 from diffeo.testing.cases.circle import CIRCLE
+from diffeo.testing.cases.continuous import CONTINUOUS
 from diffeo.testing.cases.flows import FLOWS
 from diffeo.testing.cases.laws import CONDITIONERS, LAWS, conditioner_case, law_cases
 from diffeo.testing.cases.learnable_bases import LEARNABLE_BASES
@@ -71,6 +72,7 @@ CASES: Mapping[str, Case] = {
         *BIJECTIONS,
         *LINEAR,
         *RESIDUAL,
+        *CONTINUOUS,
         *BASES,
         *LEARNABLE_BASES,
         *FLOWS,
