@@ -1,6 +1,7 @@
 """Flows p_θ: a base and a bijection; the published architectures by name."""
 
 from diffeo.flows.affine_autoregressive import IAF, MADE, MAF
+from diffeo.flows.continuous import CNF, FFJORD, FlowMatching
 from diffeo.flows.flow import Flow, GivenFlow
 from diffeo.flows.gaussianization import GF
 from diffeo.flows.glow import FlowPP, Glow
@@ -15,6 +16,8 @@ from diffeo.flows.variational import Planar, Radial, Sylvester
 __all__ = [
     "BNAF",
     "BPF",
+    "CNF",
+    "FFJORD",
     "GF",
     "IAF",
     "MADE",
@@ -27,6 +30,7 @@ __all__ = [
     "TTF",
     "UNAF",
     "Flow",
+    "FlowMatching",
     "FlowPP",
     "GivenFlow",
     "Glow",

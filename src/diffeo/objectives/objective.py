@@ -29,6 +29,8 @@ class Objective(ABC):
 
     Attributes:
         unit: the unit of the loss, as a person reads it.
+        evaluations_apart: the fewest steps between looks at held-out rows that :func:`diffeo.fit` plans,
+            where a look costs much more than a step.
 
     >>> import torch
     >>> class Squared(Objective):
@@ -40,7 +42,8 @@ class Objective(ABC):
     tensor(3.3778, grad_fn=...)
     """
 
-    unit: ClassVar[str]
+    unit: ClassVar[str] = "nats per row"
+    evaluations_apart: ClassVar[int] = 25
 
     @abstractmethod
     def loss(self, flow: Flow, batch: Batch) -> Tensor:

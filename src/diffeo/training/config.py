@@ -27,7 +27,7 @@ class TrainConfig:
         patience: evaluations without improvement after which training stops early; None never does.
         min_delta: the improvement, in nats, that counts for patience.
         evaluate_every: steps between evaluations on the held-out rows; None takes an epoch, but no less
-            than 25 steps and no more than 1,000.
+            than 25 steps (250 for flow matching) and no more than 1,000.
         averaging: decay of an exponential moving average of the weights; the average is what is evaluated
             and kept. 0 turns it off.
         noise: standard deviation of Gaussian noise added to training rows, in units of each column's

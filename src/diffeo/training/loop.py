@@ -18,7 +18,7 @@ from torch import Tensor
 
 from diffeo.errors import ConfigError
 from diffeo.flows import Flow
-from diffeo.objectives import MaximumLikelihood, Objective
+from diffeo.objectives import Objective, objective_for
 from diffeo.training import checkpoint as files
 from diffeo.training.config import TrainConfig, chosen_device
 from diffeo.training.guard import diagnose, first_bad, give_up, report
@@ -65,8 +65,9 @@ def fit(
         validation: the fraction of rows that is held out, or held-out rows, or ``(x_val, context_val)``,
             or None for none (then the last weights are kept, and nothing stops early).
         config: the settings.
-        objective: what is minimised, maximum likelihood if not given. Held-out rows are always measured
-            in −log p.
+        objective: what is minimised. If not given, maximum likelihood, or flow matching for a flow with a
+            Continuous layer that is trained by it. Held-out rows are always measured in −log p; for flow
+            matching that takes a solve, and is done less often.
         checkpoint: a file for the training state. If it is there, the run goes on from it and ends with
             the same weights, bit for bit, as if it had never been cut; a finished run returns at once.
             SIGTERM then saves before it ends the process.
@@ -89,8 +90,8 @@ def fit(
     ('max_epochs', 36, False)
     """
     config = TrainConfig() if config is None else config
-    objective = MaximumLikelihood() if objective is None else objective
     _check_arguments(flow, config, objective, checkpoint, callback, progress)
+    objective = objective_for(flow) if objective is None else objective
     train, held = checked_rows(flow, x, context, validation, noise=config.noise, seed=config.seed)
     warn_unstandardised(flow, train, config.seed)
     device, home = chosen_device(config.device), flow.base.device
@@ -109,11 +110,11 @@ def fit(
                 _initialise(flow, train.sample(config.seed))
             else:
                 load_weights(flow, saved.tensors.weights)
-            plan = plan_for(len(train), config)
+            plan = plan_for(len(train), config, objective.evaluations_apart)
             running = Optimisation(flow, objective, train, plan, config)
             run = _Run(running, held, plan, config, callback, path, belongs_to)
             with terminable(active=path is not None), progress_bar(plan, progress) as show:
-                result = run.go(saved, show).result(config)
+                result = run.go(saved, show).result(config, objective.unit)
         finally:
             flow.zero_grad(set_to_none=True)
             flow.eval().to(home)
@@ -133,7 +134,7 @@ def _check_arguments(
     expected: list[tuple[str, Any, Any, str]] = [
         ("flow", flow, Flow, "a diffeo Flow, as diffeo.flows.RealNVP(features)"),
         ("config", config, TrainConfig, "a diffeo.TrainConfig"),
-        ("objective", objective, Objective, "a diffeo objective, as MaximumLikelihood()"),
+        ("objective", objective, (Objective, type(None)), "a diffeo objective, as MaximumLikelihood()"),
         ("checkpoint", checkpoint, (str, os.PathLike, type(None)), "the path of a file, or None"),
         ("progress", progress, bool | None, "True, False or None"),
     ]

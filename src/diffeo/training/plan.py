@@ -78,8 +78,8 @@ class Plan:
         return "time budget" if self.seconds is not None and seconds >= self.seconds else ""
 
 
-def plan_for(rows: int, config: TrainConfig) -> Plan:
-    """Return the plan for a number of training rows."""
+def plan_for(rows: int, config: TrainConfig, apart: int = 25) -> Plan:
+    """Return the plan for a number of training rows; ``apart``, the fewest steps between evaluations."""
     size = config.batch_size or default_batch_size(rows)
     # At least two rows in every batch: batch normalisation needs a variance.
     batches = max(1, min(math.ceil(rows / size), rows // 2))
@@ -96,7 +96,7 @@ def plan_for(rows: int, config: TrainConfig) -> Plan:
         ends=ends,
         seconds=config.time_budget,
         warmup=config.warmup,
-        evaluate_every=config.evaluate_every or min(max(batches, 25), 1_000),
+        evaluate_every=config.evaluate_every or min(max(batches, apart), 1_000),
     )
 
 

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+#: The unit of likelihoods.
+NATS = "nats per row"
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """One look at a run; also what a callback is given.
@@ -20,7 +24,8 @@ class Evaluation:
         step: optimisation steps done.
         epoch: passes over the training rows done, a fraction among them.
         seconds: since the run began, pauses between resumed parts left out.
-        train_nats: mean objective over the steps since the last evaluation (NaN at step 0).
+        train_nats: mean objective over the steps since the last evaluation (NaN at step 0); in nats, unless
+            the objective has another unit.
         held_out_nats: −mean log p over the held-out rows, lower is better (NaN without such rows).
         learning_rate: of the last step.
     """
@@ -75,6 +80,7 @@ class FitResult:
         seconds: spent training.
         steps: steps done.
         config: the settings.
+        unit: the unit of the training objective.
     """
 
     history: tuple[Evaluation, ...]
@@ -85,6 +91,7 @@ class FitResult:
     seconds: float
     steps: int
     config: TrainConfig
+    unit: str = NATS
 
     def columns(self) -> dict[str, list[float]]:
         """Return the history by column, as a data frame takes it."""
@@ -100,7 +107,9 @@ class FitResult:
 
             ax = Figure(figsize=(6.4, 4.0), layout="constrained").subplots()
         table = self.columns()
-        ax.plot(table["step"], table["train_nats"], color="#8d99ae", label="training")
+        # What is not in nats has a scale of its own, on the right.
+        own = ax if self.unit == NATS else ax.twinx()
+        training = own.plot(table["step"], table["train_nats"], color="#8d99ae", label="training")
         if not math.isnan(self.best_held_out_nats):
             ax.plot(table["step"], table["held_out_nats"], color="#1d3557", label="held out")
             ax.plot(
@@ -114,7 +123,10 @@ class FitResult:
             ax.axvline(event.step, color="#c1440e", lw=0.6, ls=":", label=None if k else "skipped step")
         ax.set_xlabel("step")
         ax.set_ylabel("−mean log p (nats per row)")
-        ax.legend(frameon=False)
+        if own is not ax:
+            own.set_ylabel(f"training ({self.unit})")
+        others = [line for line in ax.get_legend_handles_labels()[0] if line not in training]
+        ax.legend(handles=[*training, *others], frameon=False)
         return ax
 
     def __str__(self) -> str:
@@ -126,6 +138,6 @@ class FitResult:
             else "  no held-out rows: the last weights were kept",
         ]
         if self.history and not math.isnan(self.history[-1].train_nats):
-            lines.append(f"  training {self.history[-1].train_nats:.4f} nats per row at the end")
+            lines.append(f"  training {self.history[-1].train_nats:.4f} {self.unit} at the end")
         lines += [f"  {event}" for event in self.events]
         return "\n".join(lines)

@@ -49,7 +49,7 @@ class State:
         """Return the weights that the flow should have if the run ended here."""
         return self.best or {**self.tensors.weights, **self.tensors.average}
 
-    def result(self, config: TrainConfig) -> FitResult:
+    def result(self, config: TrainConfig, unit: str) -> FitResult:
         """Return what :func:`diffeo.fit` returns."""
         return FitResult(
             history=self.history,
@@ -60,4 +60,5 @@ class State:
             seconds=self.seconds,
             steps=self.step,
             config=config,
+            unit=unit,
         )
