@@ -7,7 +7,7 @@ from diffeo.bijections.bijection import Bijection
 from diffeo.bijections.bnaf import BNAF
 from diffeo.bijections.chain import Chain, Identity, Inverse
 from diffeo.bijections.circle import CircularShift, Wrap
-from diffeo.bijections.continuous import Continuous
+from diffeo.bijections.continuous import Continuous, SolverInfo
 from diffeo.bijections.contractive import Contractive
 from diffeo.bijections.conv1x1 import InvertibleConv1x1
 from diffeo.bijections.coupling import Coupling
@@ -62,6 +62,7 @@ __all__ = [
     "Scale",
     "SinhArcsinh",
     "Softplus",
+    "SolverInfo",
     "Split",
     "Squeeze",
     "Standardize",

@@ -136,10 +136,10 @@ def FlowMatching(
 ) -> Flow:
     """Continuous flow whose velocity is learned by regression on straight lines from noise to data.
 
-    :func:`diffeo.fit` does so by itself. A step of training solves nothing (:class:`diffeo.objectives.FlowMatching`); log_prob and sampling take
-    one solve each, with the exact trace, and ``sample_and_log_prob`` one for both.
-    ``flow.bijection.inverse_with_info(x)`` and ``forward_with_info(z)`` tell how many evaluations of v
-    each row took.
+    :func:`diffeo.fit` does so by itself. A step of training solves nothing
+    (:class:`diffeo.objectives.FlowMatching`); log_prob and sampling take one solve each, with the exact
+    trace, and ``sample_and_log_prob`` one for both. ``flow.bijection.inverse_with_info(x)`` and
+    ``forward_with_info(z)`` tell how many evaluations of v each row took.
 
     Source: Lipman, Chen, Ben-Hamu, Nickel & Le, *Flow matching for generative modeling* (2023), equations
     20–23; Liu, Gong & Liu, *Flow straight and fast* (2023). Their networks on the plane are wider, five

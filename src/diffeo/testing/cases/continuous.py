@@ -1,14 +1,13 @@
-"""Cases of the continuous layer, by both solvers and with both traces: few sizes, each is solved often."""
+"""Cases of continuous flows, by both solvers and with both traces: few, since each is solved often."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from diffeo.bijections import Bijection, Continuous
-from diffeo.testing.cases.case import Builder, Case, Features
-
-_SIZES: tuple[Features, ...] = (1, 2, 3)
+from diffeo.flows import CNF, FFJORD, Flow, FlowMatching
+from diffeo.testing.cases.case import Builder, Case
 
 #: What an adaptive solver cannot do, and what a fixed grid cannot promise.
 _STEPS: Mapping[str, str] = {"E3": "dopri5 takes as many steps as its rows need: no fixed graph"}
@@ -18,27 +17,46 @@ _GRID: Mapping[str, str] = {
 }
 
 
+#: Fine enough for what is measured in float64.
+_FINE: Mapping[str, float] = {"rtol": 1e-10, "atol": 1e-10}
+
+
 def _continuous(**settings: Any) -> Builder:
     def build(features: int, context: int) -> Bijection:
-        return Continuous(features, (6,), context, rtol=1e-10, atol=1e-10, **settings)
+        return Continuous(features, (6,), context, **_FINE, **settings)
 
     return build
 
 
-def _case(name: str, build: Builder, contexts: tuple[str, ...], failures: Mapping[str, str]) -> Case:
-    return Case(
-        f"bijections.{name}",
-        "bijection",
-        build,
-        sizes=_SIZES,
-        contexts=contexts,
-        identity=True,
-        expected_failures=failures,
-    )
+def _flow(make: Callable[..., Flow]) -> Builder:
+    def build(features: int, context: int) -> Flow:
+        return make(features, context, hidden=(6,), **_FINE)
+
+    return build
 
 
 CONTINUOUS = [
-    _case("Continuous", _continuous(), ("none", "per row"), _STEPS),
-    _case("Continuous, Hutchinson's trace", _continuous(trace="hutchinson"), ("none",), _STEPS),
-    _case("Continuous, rk4", _continuous(solver="rk4", steps=8), ("per row",), _GRID),
+    Case(
+        name,
+        name.split(".")[0].removesuffix("s"),
+        build,
+        sizes=sizes,
+        contexts=(context,),
+        identity=True,
+        expected_failures=failures,
+    )
+    for name, build, sizes, context, failures in (
+        ("bijections.Continuous", _continuous(), (1, 2, 3, 2), "none", _STEPS),
+        (
+            "bijections.Continuous, Hutchinson's trace",
+            _continuous(trace="hutchinson"),
+            (1, 2, 3),
+            "per row",
+            _STEPS,
+        ),
+        ("bijections.Continuous, rk4", _continuous(solver="rk4", steps=8), (1, 2, 3), "per row", _GRID),
+        ("flows.CNF", _flow(CNF), (1, 2, 3), "none", _STEPS),
+        ("flows.FFJORD", _flow(FFJORD), (1, 2, 3), "per row", _STEPS),
+        ("flows.FlowMatching", _flow(FlowMatching), (1, 2, 3), "none", _STEPS),
+    )
 ]

@@ -15,9 +15,6 @@ _SIZES: tuple[Features, ...] = (1, 2, 3)
 SMALL: Mapping[str, dict[str, Any]] = {
     "BNAF": {"transforms": 2, "hidden": (3,)},
     "BPF": {"degree": 6, "hidden": (12,)},
-    "CNF": {"hidden": (6,), "rtol": 1e-10, "atol": 1e-10},
-    "FFJORD": {"hidden": (6,), "rtol": 1e-10, "atol": 1e-10},
-    "FlowMatching": {"hidden": (6,), "rtol": 1e-10, "atol": 1e-10},
     "FlowPP": {"couplings": 2, "components": 3, "width": 8, "blocks": 1},
     "GF": {"transforms": 2, "components": 3, "hidden": (8,)},
     "Glow": {"steps": 3, "hidden": (12,)},
