@@ -155,7 +155,7 @@ def graphs(name: str, backends: tuple[str, ...]) -> Iterator[Figure]:
     from diffeo.testing.compiled import one_graph
 
     case = CASES[name]
-    variant = Variant(case, case.sizes[2], case.contexts[-1], torch.float32)
+    variant = Variant(case, case.sizes[:3][-1], case.contexts[-1], torch.float32)
     for backend in backends:
         yield one_graph(variant.flow, variant.x, variant.given, backend=backend)
 

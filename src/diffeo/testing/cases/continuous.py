@@ -18,7 +18,7 @@ _GRID: Mapping[str, str] = {
 
 
 #: Fine enough for what is measured in float64.
-_FINE: Mapping[str, float] = {"rtol": 1e-10, "atol": 1e-10}
+_FINE: Mapping[str, float] = {"rtol": 3e-11, "atol": 3e-11}
 
 
 def _continuous(**settings: Any) -> Builder:
@@ -46,17 +46,17 @@ CONTINUOUS = [
         expected_failures=failures,
     )
     for name, build, sizes, context, failures in (
-        ("bijections.Continuous", _continuous(), (1, 2, 3, 2), "none", _STEPS),
+        ("bijections.Continuous", _continuous(), (3, 2, 1), "none", _STEPS),
         (
             "bijections.Continuous, Hutchinson's trace",
             _continuous(trace="hutchinson"),
-            (1, 2, 3),
+            (2, 3),
             "per row",
             _STEPS,
         ),
         ("bijections.Continuous, rk4", _continuous(solver="rk4", steps=8), (1, 2, 3), "per row", _GRID),
-        ("flows.CNF", _flow(CNF), (1, 2, 3), "none", _STEPS),
-        ("flows.FFJORD", _flow(FFJORD), (1, 2, 3), "per row", _STEPS),
-        ("flows.FlowMatching", _flow(FlowMatching), (1, 2, 3), "none", _STEPS),
+        ("flows.CNF", _flow(CNF), (2, 3), "none", _STEPS),
+        ("flows.FFJORD", _flow(FFJORD), (2, 1), "per row", _STEPS),
+        ("flows.FlowMatching", _flow(FlowMatching), (1, 2), "none", _STEPS),
     )
 ]
