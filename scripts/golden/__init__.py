@@ -30,6 +30,7 @@ RECIPES: dict[str, Callable[[], Made]] = {
         bijections.residual,
         bijections.scales,
         bijections.torus,
+        bijections.continuous,
         bases.full_normal,
         bases.student,
         bases.mixture,

@@ -13,6 +13,7 @@ from diffeo.bijections import (
     Autoregressive,
     Chain,
     CircularShift,
+    Continuous,
     Contractive,
     Coupling,
     Inverse,
@@ -100,3 +101,12 @@ def torus() -> Made:
     )
     base = Uniform(2, low=-math.pi, high=math.pi)
     return chained(2, *layers, x=180 + 170 * normal(40, 2).tanh(), base=base)
+
+
+def continuous() -> Made:
+    """Return a flow of continuous layers, by both solvers."""
+    return chained(
+        2,
+        Continuous(2, (4,), rtol=1e-10, atol=1e-10),
+        Continuous(2, (3, 4), solver="rk4", steps=4, trace="hutchinson", trained_by="matching"),
+    )
