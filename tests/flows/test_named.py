@@ -14,6 +14,7 @@ from diffeo.testing import stress
 from diffeo.testing.cases.named_flows import SMALL
 
 SETTINGS = {**SMALL, "NICE": {"hidden": (12,)}, "RealNVP": {"couplings": 3, "hidden": (12,)}}
+SETTINGS |= {name: {"hidden": (12,)} for name in ("CNF", "FFJORD", "FlowMatching")}
 NAMES = sorted(set(flows.__all__) - {"Flow", "GivenFlow"})
 
 
