@@ -26,15 +26,18 @@ from pathlib import Path
 
 import torch
 
-from diffeo import __version__
+from diffeo import __version__, testing
 from diffeo.diagnostics import checks
 from diffeo.diagnostics.figure import Figure
 from diffeo.testing import CASES, GAINS, PROMISES, Variant, keep, merged, spread, variants
 from diffeo.testing.contract import DTYPES
+from diffeo.toys import TOYS
 
 #: What is promised, by label; the labels and their order are those of the published page.
 TITLES = {
     **{promise.figure: promise.text for promise in PROMISES if promise.figure},
+    "A2": "trained flows bring rows back, or flag them",
+    "A6": "no likelihood is too good: held-out nats stay above the entropy",
     "A8": "slopes of laws keep their bounds",
     "B1": "a hostile input ends in a right answer or a clear error",
     "B6": "an impossible fit is refused at once",
@@ -99,21 +102,31 @@ def draws(name: str, count: int, seed: int) -> Iterator[Figure]:
         yield from keep(variant, ("A1",))
 
 
-def laws(draws: int) -> Iterator[Figure]:
-    """Yield slopes within bounds (A8), and derivatives of both orders in every mode (A4)."""
-    from diffeo.laws import Additive, Affine
+def laws(name: str, draws: int) -> Iterator[Figure]:
+    """Yield slopes within bounds (A8), and derivatives of both orders in every mode (A4), of a law."""
+    law, generator = testing.laws()[name], torch.Generator().manual_seed(0)
+    for dtype in DTYPES:
+        yield checks.slope_bounds(law, draws, dtype=dtype, generator=generator)
+    # Second derivatives cost the square of the parameters: of all but small laws, one row of one element.
+    n, d = (4, 3) if law.n_params <= 4 else (1, 1)
+    u = 3 * torch.randn(n, d, generator=generator, dtype=torch.float64)
+    theta = 4 * torch.randn(n, d * law.n_params, generator=generator, dtype=torch.float64)
+    for inverse in (False, True):
+        figure = checks.gradcheck(
+            checks.Steered(law, d), u, theta, inverse=inverse, second=True, every_mode=True
+        )
+        yield dataclasses.replace(figure, name=f"laws: both orders, every mode, {figure.name}")
 
-    generator = torch.Generator().manual_seed(0)
-    for law in (Additive(), Affine(), Affine(bound=0.5)):
-        for dtype in DTYPES:
-            yield checks.slope_bounds(law, draws, dtype=dtype, generator=generator)
-        u = 3 * torch.randn(4, 3, generator=generator, dtype=torch.float64)
-        theta = 4 * torch.randn(4, 3 * law.n_params, generator=generator, dtype=torch.float64)
-        for inverse in (False, True):
-            figure = checks.gradcheck(
-                checks.Steered(law, 3), u, theta, inverse=inverse, second=True, every_mode=True
-            )
-            yield dataclasses.replace(figure, name=f"laws: both orders, every mode, {figure.name}")
+
+def learned(name: str, toys: tuple[str, ...], labels: tuple[str, ...]) -> Iterator[Figure]:
+    """Yield what a trained flow keeps: near and far rows (A2), the entropy of toys (A6)."""
+    from diffeo.testing.learned import above_entropy, far_and_near
+
+    if "A2" in labels:
+        yield from far_and_near(CASES[name])
+    if "A6" in labels:
+        for toy in toys:
+            yield above_entropy(CASES[name], toy)
 
 
 def hostile() -> Iterable[Figure]:
@@ -197,7 +210,12 @@ def plan(quick: bool, labels: Sequence[str]) -> tuple[list[Task], list[Task]]:
         count, parts = (16, 1) if quick else (250, 4)
         pooled += [Task("draws", (name, count, seed)) for name in CASES for seed in range(parts)]
     if wanted & {"A4", "A8"}:
-        pooled.append(Task("laws", (20_000 if quick else 1_000_000,)))
+        pooled += [Task("laws", (name, 20_000 if quick else 1_000_000)) for name in testing.laws()]
+    if wanted & {"A2", "A6"}:
+        toys = ("moons",) if quick else tuple(TOYS)
+        # Toys have values of all signs: a flow onto a box has nothing to learn from them.
+        names = [name for name, case in CASES.items() if case.part == "flow" and case.domain == "real"]
+        pooled += [Task("learned", (name, toys, tuple(labels))) for name in names]
     if wanted & {"B1", "B8"}:
         pooled.append(Task("hostile"))
     if wanted & {"B9", "C7"}:

@@ -7,8 +7,10 @@ A new part is a line in one of the lists.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
+from diffeo.laws import Law
 from diffeo.testing.cases.autoregressive import AUTOREGRESSIVE
 from diffeo.testing.cases.bases import BASES
 from diffeo.testing.cases.bijections import BIJECTIONS
@@ -53,6 +55,7 @@ __all__ = [
     "coupled",
     "flow_of",
     "law_cases",
+    "laws",
     "mask_of",
     "mixing",
     "plain",
@@ -79,3 +82,16 @@ CASES: Mapping[str, Case] = {
         *NAMED_FLOWS,
     )
 }
+
+
+@functools.cache
+def laws() -> Mapping[str, Law]:
+    """Return every law that stands in a case, with its settings there, by what it prints.
+
+    >>> laws()["Additive()"].n_params
+    1
+    """
+    cases = (case for case in CASES.values() if case.part == "law")
+    parts = (part for case in cases for part in case.make(case.sizes[1]).modules())
+    found = [law for part in parts if isinstance(law := getattr(part, "law", None), Law)]
+    return {repr(law): law for law in found}
