@@ -14,6 +14,7 @@ from diffeo.cli.info import info
 from diffeo.cli.options import Device, Json, Seed
 from diffeo.cli.sample import sample
 from diffeo.cli.score import score
+from diffeo.cli.toys import toys
 from diffeo.cli.verify import verify
 
 app = typer.Typer(
@@ -26,7 +27,7 @@ app = typer.Typer(
     epilog="For example: diffeo fit table.csv -o model.safetensors, then diffeo score model.safetensors "
     "table.csv. With DIFFEO_DEBUG=1 an error shows its traceback.",
 )
-for _command in (fit, score, sample, verify, info):
+for _command in (fit, score, sample, verify, info, toys):
     app.command()(_command)
 
 
