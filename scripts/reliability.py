@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
 import os
 import platform
 import random
@@ -24,34 +23,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
+import reliability_peers
 import torch
+from reliability_page import TITLES, plain, show
 
 from diffeo import __version__, testing
 from diffeo.diagnostics import checks
 from diffeo.diagnostics.figure import Figure
-from diffeo.testing import CASES, GAINS, PROMISES, Variant, keep, merged, spread, variants
+from diffeo.testing import CASES, GAINS, PROMISES, Case, Variant, keep, merged, spread, variants
 from diffeo.testing.contract import DTYPES
 from diffeo.toys import TOYS
-
-#: What is promised, by label; the labels and their order are those of the published page.
-TITLES = {
-    **{promise.figure: promise.text for promise in PROMISES if promise.figure},
-    "A2": "trained flows bring rows back, or flag them",
-    "A6": "no likelihood is too good: held-out nats stay above the entropy",
-    "A8": "slopes of laws keep their bounds",
-    "B1": "a hostile input ends in a right answer or a clear error",
-    "B6": "an impossible fit is refused at once",
-    "B8": "every error names argument, value, expectation and remedy",
-    "B9": "a change of units changes log p by its logarithm only",
-    "C1": "training killed at any moment resumes bit for bit",
-    "C2": "no file is unreadable after a kill",
-    "C7": "the same seed gives the same bits",
-    "D1": "malicious files are refused, and run nothing",
-    "D2": "damaged files are refused",
-    "D5": "newer files and unknown kinds are told",
-    "D8": "nothing in the package unpickles, evaluates or executes",
-    "E3": "log_prob compiles into one graph",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,11 +61,17 @@ def contract(name: str, quick: bool, labels: tuple[str, ...]) -> Iterator[Figure
         else (dataclasses.replace(v, nodes=300_000) for v in variants([case], dtypes=DTYPES, gains=GAINS))
     )
     for variant in chosen:
-        yield from keep(variant, labels)
+        yield from unexpected(case, keep(variant, labels))
     if case.part == "flow":
         for features in (1, 2, 3):
             for context in case.contexts:
-                yield from keep(Variant(case, features, context, seed=2, training=True), labels)
+                variant = Variant(case, features, context, seed=2, training=True)
+                yield from unexpected(case, keep(variant, labels))
+
+
+def unexpected(case: Case, figures: Iterable[Figure]) -> Iterator[Figure]:
+    """Yield the figures that a case is not known to fail; those that it is are listed below the page."""
+    return (figure for figure in figures if figure.figure not in case.expected_failures)
 
 
 def draws(name: str, count: int, seed: int) -> Iterator[Figure]:
@@ -99,19 +86,19 @@ def draws(name: str, count: int, seed: int) -> Iterator[Figure]:
             draw.choice(GAINS),
             seed=draw.randrange(2**31),
         )
-        yield from keep(variant, ("A1",))
+        yield from unexpected(case, keep(variant, ("A1",)))
 
 
-def laws(name: str, draws: int) -> Iterator[Figure]:
+def laws(name: str, draws: int, labels: tuple[str, ...]) -> Iterator[Figure]:
     """Yield slopes within bounds (A8), and derivatives of both orders in every mode (A4), of a law."""
     law, generator = testing.laws()[name], torch.Generator().manual_seed(0)
-    for dtype in DTYPES:
+    for dtype in DTYPES if "A8" in labels else ():
         yield checks.slope_bounds(law, draws, dtype=dtype, generator=generator)
     # Second derivatives cost the square of the parameters: of all but small laws, one row of one element.
     n, d = (4, 3) if law.n_params <= 4 else (1, 1)
     u = 3 * torch.randn(n, d, generator=generator, dtype=torch.float64)
     theta = 4 * torch.randn(n, d * law.n_params, generator=generator, dtype=torch.float64)
-    for inverse in (False, True):
+    for inverse in (False, True) if "A4" in labels else ():
         figure = checks.gradcheck(
             checks.Steered(law, d), u, theta, inverse=inverse, second=True, every_mode=True
         )
@@ -170,7 +157,12 @@ def graphs(name: str, backends: tuple[str, ...]) -> Iterator[Figure]:
     case = CASES[name]
     variant = Variant(case, case.sizes[:3][-1], case.contexts[-1], torch.float32)
     for backend in backends:
-        yield one_graph(variant.flow, variant.x, variant.given, backend=backend)
+        yield from unexpected(case, [one_graph(variant.flow, variant.x, variant.given, backend=backend)])
+
+
+def beside_ours(name: str, labels: tuple[str, ...], toys: tuple[str, ...]) -> Iterable[Figure]:
+    """Return what a peer's flow measures."""
+    return reliability_peers.measured(name, labels, toys)
 
 
 def imports() -> Iterator[Figure]:
@@ -210,7 +202,8 @@ def plan(quick: bool, labels: Sequence[str]) -> tuple[list[Task], list[Task]]:
         count, parts = (16, 1) if quick else (250, 4)
         pooled += [Task("draws", (name, count, seed)) for name in CASES for seed in range(parts)]
     if wanted & {"A4", "A8"}:
-        pooled += [Task("laws", (name, 20_000 if quick else 1_000_000)) for name in testing.laws()]
+        count = 20_000 if quick else 1_000_000
+        pooled += [Task("laws", (name, count, tuple(labels))) for name in testing.laws()]
     if wanted & {"A2", "A6"}:
         toys = ("moons",) if quick else tuple(TOYS)
         # Toys have values of all signs: a flow onto a box has nothing to learn from them.
@@ -263,68 +256,43 @@ def measure(pooled: list[Task], alone: list[Task], workers: int) -> list[Figure]
     return merged(figures)
 
 
-def show(figures: list[Figure]) -> None:
-    """Print the page."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("")
-    table.add_column("what")
-    for heading in ("tested", "failed", "worst", "limit", "rate"):
-        table.add_column(heading, justify="right")
-    label = ""
-    for figure in figures:
-        if figure.figure != label:
-            label = figure.figure
-            table.add_row(label, f"[bold]{TITLES.get(label, '')}[/bold]")
-        table.add_row(
-            "",
-            f"  {figure.name}",
-            f"{figure.tested:,}",
-            str(figure.failed) if figure.ok else f"[red]{figure.failed}[/red]",
-            f"{figure.worst:.2g}",
-            f"{figure.limit:.2g}",
-            rate(figure),
-        )
-        if not figure.ok:
-            table.add_row("", f"    [red]{figure.detail}[/red]")
-    Console(width=None if sys.stdout.isatty() else 130, highlight=False).print(table)
-
-
-def rate(figure: Figure) -> str:
-    """Return the failure rate, or the bound that no failure in n trials gives."""
-    if not figure.tested:
-        return "not judged"
-    if figure.failed:
-        return f"{figure.failed / figure.tested:.2g}"
-    return f"< {3 / figure.tested:.2g}" if figure.tested > 3 else ""
-
-
 def main() -> int:
     """Measure, print, write; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a spread of everything, in minutes")
     parser.add_argument("--figures", nargs="+", metavar="A1", choices=[*TITLES], help="only these")
+    parser.add_argument("--no-peers", action="store_true", help="without zuko's and nflows' figures")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     given = parser.parse_args()
     labels = given.figures or list(TITLES)
     found = measure(*plan(given.quick, labels), given.workers)
     figures = [figure for figure in found if figure.figure in labels]
-    show(figures)
+    toys = ("moons",) if given.quick else tuple(TOYS)
+    peers = [] if given.no_peers else list(reliability_peers.CASES)
+    tasks = [Task("beside_ours", (name, tuple(labels), toys)) for name in peers]
+    beside = measure(tasks, [], given.workers) if tasks else []
+    show(figures, {(figure.figure, figure.name): figure for figure in beside})
+    if beside:
+        print(f"\nPeers: {', '.join(peers)}, small and stressed as ours; rows, draws or flows that failed.")
+    for name, case in CASES.items():
+        for label, reason in case.expected_failures.items():
+            if label in labels:
+                print(f"Known to fail, and left out: {label} of {name}: {reason}")
     broken = [figure for figure in figures if not figure.ok]
     print(
         f"\n{len(figures)} figures, {len(broken)} broken. diffeo {__version__}, torch {torch.__version__}, "
         f"Python {platform.python_version()}, {platform.machine()}, CPU."
     )
     if given.json:
-        rows = [
-            {k: v if not isinstance(v, float) or math.isfinite(v) else None for k, v in vars(f).items()}
-            for f in figures
-        ]
         given.json.parent.mkdir(parents=True, exist_ok=True)
-        about = {"diffeo": __version__, "torch": torch.__version__, "quick": given.quick, "figures": rows}
+        about = {
+            "diffeo": __version__,
+            "torch": torch.__version__,
+            "quick": given.quick,
+            "figures": [plain(figure) for figure in figures],
+            "peers": [plain(figure) for figure in beside],
+        }
         given.json.write_text(json.dumps(about, indent=1) + "\n")
     return 1 if broken else 0
 

@@ -29,7 +29,7 @@ def lively(features, structure, gain=2.0):
 def test_its_mass_is_one(features, structure):
     """By the midpoint rule, which on a circle is the best there is."""
     flow = lively(features, structure, gain=1.0)
-    nodes = 200_000 if features == 1 else 600
+    nodes = 200_000 if features == 1 else 1200
     line = (torch.arange(nodes, dtype=torch.float64) + 0.5) * (2 * math.pi / nodes) - math.pi
     grid = line[:, None] if features == 1 else torch.cartesian_prod(line, line)
     with torch.no_grad():

@@ -44,9 +44,13 @@ class Page:
         self._console.print(f"\n[bold]{heading}[/bold]")
         for part in parts:
             if isinstance(part, str):
-                self._console.print(part, markup=False, soft_wrap=True)
+                self.line(part)
             else:
                 self._console.print(part)
+
+    def line(self, text: str) -> None:
+        """Print a line as it is."""
+        self._console.print(text, markup=False, soft_wrap=True)
 
 
 def standing(flow: Competitor, rivals: Sequence[Competitor]) -> tuple[Any, str, bool]:

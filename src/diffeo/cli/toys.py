@@ -59,16 +59,15 @@ def toys(
             for future in as_completed(waiting):
                 run = future.result()
                 found[run.toy, run.flow] = run
-                page.section(
-                    f"{len(found)}/{len(jobs)}",
-                    f"{run.flow} on {run.toy}: {run.kl:.4f} ± {run.error:.4f} nats, "
-                    f"{run.steps} steps in {run.seconds:.0f} s",
+                page.line(
+                    f"{len(found):2}/{len(jobs)}  {run.flow} on {run.toy}: {run.kl:.4f} ± {run.error:.4f} "
+                    f"nats, {run.steps} steps in {run.seconds:.0f} s"
                 )
         finally:
             pool.shutdown(cancel_futures=True)
-        page.section("KL in nats ± standard error of the test rows", _table(names, FLOWS, found))
+        page.section("KL in nats ± standard error of the test rows", _table(names, list(FLOWS), found))
         picture = folder / "toys.png"
-        _draw(names, FLOWS, found).savefig(picture, dpi=80)
+        _draw(names, list(FLOWS), found).savefig(picture, dpi=80)
         page.section("The picture", str(picture))
         if json:
             print_json({"seconds": seconds, "seed": seed, "runs": _facts(found), "picture": str(picture)})
@@ -79,7 +78,7 @@ def _facts(found: dict[tuple[str, str], Run]) -> list[dict[str, Any]]:
     return [{name: getattr(run, name) for name in kept} for run in found.values()]
 
 
-def _table(names: list[str], flows: tuple[str, ...], found: dict[tuple[str, str], Run]) -> Any:
+def _table(names: list[str], flows: list[str], found: dict[tuple[str, str], Run]) -> Any:
     from rich.table import Table
 
     from diffeo.toys import TOYS
@@ -94,7 +93,7 @@ def _table(names: list[str], flows: tuple[str, ...], found: dict[tuple[str, str]
     return table
 
 
-def _draw(names: list[str], flows: tuple[str, ...], found: dict[tuple[str, str], Run]) -> Any:
+def _draw(names: list[str], flows: list[str], found: dict[tuple[str, str], Run]) -> Any:
     """Return the picture: a row for each toy; its density, the first flow's draws, each flow's density."""
     from matplotlib.figure import Figure as Picture
 

@@ -10,37 +10,39 @@ from diffeo.distributions import Base, Uniform
 from diffeo.errors import at_least, one_of
 from diffeo.flows.flow import Flow
 from diffeo.flows.stacks import autoregressive, couplings, flow_of, masked, perceptrons
-from diffeo.laws import CircularSpline, RationalQuadratic
+from diffeo.laws import CircularSpline, Inverted, RationalQuadratic
 
 
 def NSF(
     features: int,
     context: int = 0,
     *,
-    transforms: int = 5,
+    transforms: int | None = None,
     structure: str = "autoregressive",
-    bins: int = 8,
+    bins: int = 32,
     bound: float = 3.0,
-    hidden: Sequence[int] = (64, 64),
+    hidden: Sequence[int] = (64, 64, 64, 64),
     activation: str = "silu",
     tails: str = "matching",
     base: Base | None = None,
 ) -> Flow:
     """Neural spline flow: rational-quadratic splines, autoregressive (RQ-NSF (AR)) or in couplings (C).
 
-    Each feature goes through a monotone spline whose knots are made of the features before it (or of those
-    that the coupling passes) and of c. Autoregressive layers score in one pass and sample in D; couplings
+    From data to noise, each feature goes through a monotone spline whose knots are made of the features
+    before it (or of those that the coupling passes) and of c: scoring takes the spline's formula, sampling
+    its root. Autoregressive layers score in one pass and sample in D; couplings
     take one pass both ways. Beyond ±``bound`` splines are straight: standardise the data
     (:class:`diffeo.bijections.Standardize`), or fit the box to them with its method "range", as below.
 
-    Source: Durkan, Bekasov, Murray & Papamakarios, *Neural spline flows* (2019), sections 3 and 4. K = 8
-    bins and B = 3 are theirs; depth and width are sized for tables of a few columns (theirs: 10 layers of
-    two residual blocks of 256 units).
+    Source: Durkan, Bekasov, Murray & Papamakarios, *Neural spline flows* (2019), sections 3 and 4. B = 3
+    is theirs. As for their densities on the plane, few layers have splines of many bins (there 2 of 128);
+    for tables of dozens of columns they take 10 layers of 8 bins, steered by two residual blocks of 256
+    units each.
 
     Args:
         features: the number of features D.
         context: features of the context, 0 for none.
-        transforms: autoregressive layers, or couplings.
+        transforms: autoregressive layers, or couplings; None for 2 and 6.
         structure: "autoregressive" or "coupling".
         bins: K (see :class:`diffeo.laws.RationalQuadratic`).
         bound: half the width of the box.
@@ -63,11 +65,13 @@ def NSF(
     True
     """
     one_of("structure", structure, ("autoregressive", "coupling"))
-    law = RationalQuadratic(bins, bound, tails)
+    law = Inverted(RationalQuadratic(bins, bound, tails))
     if structure == "autoregressive":
-        layers = autoregressive(features, context, law, transforms, masked(hidden, activation))
+        count = 2 if transforms is None else transforms
+        layers = autoregressive(features, context, law, count, masked(hidden, activation))
         return flow_of(features, layers, base)
-    layers = couplings(features, context, law, transforms, perceptrons(hidden, activation))
+    count = 6 if transforms is None else transforms
+    layers = couplings(features, context, law, count, perceptrons(hidden, activation))
     return flow_of(features, layers, base)
 
 
@@ -113,7 +117,7 @@ def NCSF(
     """
     one_of("structure", structure, ("autoregressive", "coupling"))
     at_least("features", features, 1)
-    law = CircularSpline(bins)
+    law = Inverted(CircularSpline(bins))
 
     def rotation(k: int = 0) -> Bijection:
         return CircularShift(features, start=math.pi)

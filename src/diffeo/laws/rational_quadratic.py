@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -98,16 +99,36 @@ def slopes_between(bins: int, min_bin: float, min_slope: float) -> tuple[float, 
 
 def bent(u: Tensor, piece: Piece) -> tuple[Tensor, Tensor]:
     """Return v and log ∂v/∂u of the piece that u falls in."""
-    xi = piece.share(u)
-    value = torch.where(_gentle(piece), u + _excess(piece, xi), piece.bottom + _rise(piece, xi))
-    return value, _log_slope(piece, xi)
+    at = _at(piece, piece.share(u), _gentle(piece))
+    value = torch.where(at.gentle, u + _excess(at), piece.bottom + _rise(at))
+    return value, _log_slope(at)
 
 
 def unbent(v: Tensor, piece: Piece) -> tuple[Tensor, Tensor]:
     """Return u and log ∂u/∂v of the piece that v falls in."""
-    xi = _root(piece, piece.rise(v))
-    value = torch.where(_gentle(piece), v - _excess(piece, xi), piece.left + piece.width * xi)
-    return value, -_log_slope(piece, xi)
+    gentle = _gentle(piece)
+    at = _at(piece, _root(piece, piece.rise(v), gentle), gentle)
+    value = torch.where(gentle, v - _excess(at), piece.left + piece.width * at.xi)
+    return value, -_log_slope(at)
+
+
+class _At(NamedTuple):
+    """A piece at ξ, with what its value and its slope are both made of.
+
+    Attributes:
+        bend: δ₀ + δ₁ − 2 s, which is 0 where the bin is straight.
+        below: the denominator s + (δ₀ + δ₁ − 2 s) ξ (1 − ξ).
+        above: δ₁ ξ² + 2 s ξ (1 − ξ) + δ₀ (1 − ξ)², which is (∂v/∂u) (denominator / s)².
+    """
+
+    piece: Piece
+    xi: Tensor
+    rest: Tensor
+    gentle: Tensor
+    mean: Tensor
+    bend: Tensor
+    below: Tensor
+    above: Tensor
 
 
 def _gentle(piece: Piece) -> Tensor:
@@ -116,59 +137,61 @@ def _gentle(piece: Piece) -> Tensor:
     There formulas are written around the diagonal, which makes the identity exact; elsewhere as sums of
     positive terms, which lose no digit to cancellation.
     """
-    slopes = torch.stack([piece.first, piece.mean, piece.last])
+    slopes = torch.stack([piece.first, piece.mean, piece.last]).detach()
     return (slopes.amin(0) > 0.5) & (slopes.amax(0) < 2.0)
 
 
-def _bend(piece: Piece) -> Tensor:
-    """Return δ₀ + δ₁ − 2 s, which is 0 where the bin is straight."""
-    return (piece.first - piece.mean) + (piece.last - piece.mean)
-
-
-def _below(piece: Piece, xi: Tensor) -> Tensor:
-    """Return the denominator s + (δ₀ + δ₁ − 2 s) ξ (1 − ξ)."""
-    product, s = xi * (1 - xi), piece.mean
-    apart = s * (1 - 2 * product) + (piece.first + piece.last) * product
-    return torch.where(_gentle(piece), s + _bend(piece) * product, apart)
-
-
-def _rise(piece: Piece, xi: Tensor) -> Tensor:
-    """Return v − y_k."""
-    return piece.height * xi * (piece.mean * xi + piece.first * (1 - xi)) / _below(piece, xi)
-
-
-def _excess(piece: Piece, xi: Tensor) -> Tensor:
-    """Return v − u, exactly 0 where the bin is the diagonal."""
-    curve = ((piece.first - piece.mean) - _bend(piece) * xi) / _below(piece, xi)
-    straight = (piece.bottom - piece.left) + (piece.height - piece.width) * xi
-    return straight + piece.height * xi * (1 - xi) * curve
-
-
-def _above(piece: Piece, xi: Tensor) -> Tensor:
-    """Return δ₁ ξ² + 2 s ξ (1 − ξ) + δ₀ (1 − ξ)², which is (∂v/∂u) (denominator / s)²."""
+def _at(piece: Piece, xi: Tensor, gentle: Tensor) -> _At:
     s, rest = piece.mean, 1 - xi
+    bend = (piece.first - s) + (piece.last - s)
+    product = xi * rest
+    apart = s * (1 - 2 * product) + (piece.first + piece.last) * product
+    below = torch.where(gentle, s + bend * product, apart)
     around = s + (piece.last - s) * xi**2 + (piece.first - s) * rest**2
     apart = piece.last * xi**2 + 2 * s * xi * rest + piece.first * rest**2
-    return torch.where(_gentle(piece), around, apart)
+    return _At(piece, xi, rest, gentle, s, bend, below, torch.where(gentle, around, apart))
 
 
-def _log_slope(piece: Piece, xi: Tensor) -> Tensor:
+def _rise(at: _At) -> Tensor:
+    """Return v − y_k."""
+    return at.piece.height * at.xi * (at.mean * at.xi + at.piece.first * at.rest) / at.below
+
+
+def _excess(at: _At) -> Tensor:
+    """Return v − u, exactly 0 where the bin is the diagonal."""
+    piece = at.piece
+    curve = ((piece.first - at.mean) - at.bend * at.xi) / at.below
+    straight = (piece.bottom - piece.left) + (piece.height - piece.width) * at.xi
+    return straight + piece.height * at.xi * at.rest * curve
+
+
+def _log_slope(at: _At) -> Tensor:
     """Return log ∂v/∂u, equation 5 of the source."""
-    return 2 * piece.mean.log() + _above(piece, xi).log() - 2 * _below(piece, xi).log()
+    return 2 * at.mean.log() + at.above.log() - 2 * at.below.log()
 
 
-def _root(piece: Piece, rise: Tensor) -> Tensor:
+def _root(piece: Piece, rise: Tensor, gentle: Tensor) -> Tensor:
     """Return ξ with v(ξ) − y_k = rise: the root of equations 6–8 that does not cancel, then polished.
 
     Where g is nearly flat the discriminant cancels, and the root has only half the digits. Newton's steps
-    on v itself give them back, and carry the gradient, that of the implicit function.
+    on v itself give them back; the last two carry the derivatives of both orders, those of the implicit
+    function.
     """
-    s = piece.mean
-    a = rise * _bend(piece) + piece.height * (s - piece.first)
-    b = piece.height * piece.first - rise * _bend(piece)
-    discriminant = (b**2 + 4 * a * s * rise).clamp(min=torch.finfo(rise.dtype).tiny)
-    xi = (2 * s * rise / (b + discriminant.sqrt())).clamp(0, 1).detach()
-    for _ in range(3):
-        slope = piece.height * s * _above(piece, xi) / _below(piece, xi) ** 2
-        xi = (xi - (_rise(piece, xi) - rise) / slope).clamp(0, 1)
+    with torch.no_grad():
+        s = piece.mean
+        bend = (piece.first - s) + (piece.last - s)
+        a = rise * bend + piece.height * (s - piece.first)
+        b = piece.height * piece.first - rise * bend
+        discriminant = (b**2 + 4 * a * s * rise).clamp(min=torch.finfo(rise.dtype).tiny)
+        xi = (2 * s * rise / (b + discriminant.sqrt())).clamp(0, 1)
+        xi = _polished(xi, piece, rise, gentle)
+    for _ in range(2):
+        xi = _polished(xi, piece, rise, gentle)
     return xi
+
+
+def _polished(xi: Tensor, piece: Piece, rise: Tensor, gentle: Tensor) -> Tensor:
+    """Return ξ after a step of Newton's."""
+    at = _at(piece, xi, gentle)
+    slope = piece.height * at.mean * at.above / at.below**2
+    return (xi - (_rise(at) - rise) / slope).clamp(0, 1)
