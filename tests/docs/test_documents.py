@@ -1,4 +1,4 @@
-"""What README and ARCHITECTURE show is run as it stands."""
+"""What README, ARCHITECTURE and docs show is run as it stands."""
 
 import re
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 BLOCKS = [
     pytest.param(block, id=f"{path.name}-{k}")
-    for path in (ROOT / "README.md", ROOT / "ARCHITECTURE.md")
+    for path in (ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md")))
     for k, block in enumerate(re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL))
 ]
 
@@ -21,14 +21,14 @@ def test_the_code_shown_runs(block, tmp_path, monkeypatch):
     exec(compile(block, "<document>", "exec"), {"__name__": "__document__"})
 
 
-def test_both_documents_show_code():
-    assert {p.id.split("-")[0] for p in BLOCKS} == {"README.md", "ARCHITECTURE.md"}
+def test_every_document_shows_code():
+    assert {p.id.split("-")[0] for p in BLOCKS} == {"README.md", "ARCHITECTURE.md", "peers.md"}
 
 
 def test_links_lead_to_files_that_exist():
-    for path in ROOT.glob("*.md"):
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\((?!https?://|#|mailto:)([^)#]+)", path.read_text()):
-            assert (ROOT / target).exists(), f"{path.name} links to {target}, which does not exist"
+            assert (path.parent / target).exists(), f"{path.name} links to {target}, which does not exist"
 
 
 def test_importing_diffeo_leaves_heavy_packages_alone():

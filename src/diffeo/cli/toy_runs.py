@@ -28,7 +28,7 @@ FLOWS: Mapping[str, dict[str, Any]] = {"NSF": {}, "RealNVP": {}, "NICE": {"hidde
 #: Half the width of the square that toys are drawn in.
 REACH = 4.2
 
-_TRAIN, _HELD, _TEST, _GRID, _DRAWS = 500_000, 5_000, 200_000, 140, 3_000
+_TRAIN, _HELD, _TEST, _GRID, _DRAWS = 500_000, 5_000, 100_000, 110, 3_000
 
 
 @dataclass(frozen=True)
