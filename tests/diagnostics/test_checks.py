@@ -327,6 +327,31 @@ def test_row_isolation_of_flows_with_context():
     figure = checks.row_isolation(flow, x, context)
     assert figure.ok, figure
     assert figure.tested == 13 * 4
+    assert checks.row_isolation(flow, x, context, together=True) == figure
+
+
+def test_row_isolation_in_batches_finds_what_it_finds_one_by_one():
+    class Poisoned(Bijection):
+        """Its weight gathers 0 · ∞ from a masked row."""
+
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.tensor(2.0))
+
+        def forward(self, z, context=None):
+            return self.weight * z, self.weight.log().expand(z.shape).sum(-1)
+
+    class Averaged(Bijection):
+        def forward(self, z, context=None):
+            return z - z.mean(0), z.new_zeros(z.shape[:-1])
+
+    x = torch.randn(4, 2, generator=generator())
+    for map_, least in ((Poisoned(), 6), (Averaged(), 20)):
+        singly = checks.row_isolation(map_, x, inverse=False)
+        together = checks.row_isolation(map_, x, inverse=False, together=True)
+        assert singly.failed >= least, singly
+        assert (together.failed, together.tested) == (singly.failed, singly.tested)
+        assert together.detail == singly.detail
 
 
 def test_cost_of_a_shared_matrix_is_no_matrix_for_every_row():
