@@ -115,7 +115,7 @@ def _gradients(v: Variant) -> Iterator[Figure]:
 
 def _mass(v: Variant) -> Iterator[Figure]:
     if v.size <= 2 and v.context != "per row" and v.dtype == torch.float64:
-        yield checks.mass(v.flow, v.given, most=v.nodes)
+        yield checks.mass(v.flow, v.given, cubature=v.cubature)
 
 
 def _identity(v: Variant) -> Iterator[Figure]:
@@ -126,7 +126,8 @@ def _identity(v: Variant) -> Iterator[Figure]:
 def _sampler(v: Variant) -> Iterator[Figure]:
     yield checks.sample_log_prob(v.flow, v.given, draws=64)
     if v.size <= 2 and v.context != "per row" and v.dtype == torch.float64:
-        yield checks.sampler_matches_density(v.flow, v.given, most=v.nodes)
+        draws = 20_000 // v.case.thrift
+        yield checks.sampler_matches_density(v.flow, v.given, draws=draws, cubature=v.cubature)
 
 
 def _zeros(v: Variant) -> Iterator[Figure]:
@@ -137,10 +138,11 @@ def _zeros(v: Variant) -> Iterator[Figure]:
 
 def _isolation(v: Variant) -> Iterator[Figure]:
     value, given = v.side(True, 4)
-    yield checks.row_isolation(v.flow, value, given, sites=2)
+    together = v.training or v.gain != 1.0  # one by one, it takes six times as many passes
+    yield checks.row_isolation(v.flow, value, given, sites=2, together=together)
     for inverse in _BOTH:
         value, given = v.side(inverse, 3)
-        yield checks.row_isolation(v.bijection, value, given, inverse=inverse, sites=1)
+        yield checks.row_isolation(v.bijection, value, given, inverse=inverse, sites=1, together=together)
 
 
 def _batches(v: Variant) -> Iterator[Figure]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor
 
 from diffeo.bijections import Bijection
+from diffeo.diagnostics.checks.mass import cells
+from diffeo.diagnostics.checks.quadrature import Cubature
 from diffeo.flows import Flow
 from diffeo.kernels.circle import wrap
 from diffeo.testing.cases import CONTEXT_FEATURES, Case
@@ -33,7 +36,7 @@ class Variant:
         gain: what weight matrices are multiplied by (see :func:`diffeo.testing.stress`).
         seed: of weights and data.
         training: whether it was trained for a few steps, in place of the gain.
-        nodes: the most evaluations that a quadrature may take.
+        nodes: the most evaluations that a quadrature may take, times the case's thrift.
 
     >>> from diffeo.testing import CASES
     >>> variant = Variant(CASES["flows.RealNVP"], 3, "per row")
@@ -102,6 +105,17 @@ class Variant:
             else stress(flow, self.gain, self.seed, x=x, context=given)
         )
         return made.to(self.dtype)
+
+    @cached_property
+    def cubature(self) -> Cubature:
+        """Return the quadrature of a density of one or two features, under one context or none."""
+        most = self.nodes // self.case.thrift
+        # At least as fine as the mass and the sampler ask for.
+        tolerance = 1e-7 if self.size == 1 else 1e-4
+        given = None if self.given is None else self.given.double()
+        return cells(
+            copy.deepcopy(self.flow).double().eval(), given, tolerance=tolerance, most=most, seed=0
+        )
 
     @property
     def bijection(self) -> Bijection:

@@ -81,11 +81,12 @@ def sampler_matches_density(
     draws: int = 20_000,
     most: int = 1_500_000,
     seed: int = 0,
+    cubature: Cubature | None = None,
 ) -> Figure:
     """Test samples against the quadrature of the density, one or two features, by χ² on its boxes.
 
     ``worst`` is −log₁₀ p, the limit 4: p ≥ 1e-4. ``context`` is one row, (features,); ``most`` limits the
-    evaluations of the quadrature.
+    evaluations of the quadrature, which may be there already as ``cubature``.
 
     >>> from diffeo.bijections import Scale
     >>> from diffeo.distributions import StandardNormal
@@ -99,7 +100,7 @@ def sampler_matches_density(
         return Figure(name, 0.0, 4.0, 0, 0, detail=detail, figure="A9")
     row = context.reshape(-1, context.shape[-1])[0].double() if context is not None else None
     exact = copy.deepcopy(flow).double().eval()
-    cubature = cells(exact, row, tolerance=1e-4, most=most, seed=seed)
+    cubature = cubature or cells(exact, row, tolerance=1e-4, most=most, seed=seed)
     if cubature.doubt > 1e-3:
         detail = "not judged: the density is too finely folded for the quadrature"
         return Figure(name, 0.0, 4.0, 0, 0, detail=detail, figure="A9")

@@ -43,6 +43,8 @@ class Case:
         sizes: the features that it is built for.
         contexts: of "none", "shared" (one row for all) and "per row".
         domain: where its data lie.
+        thrift: what the evaluations of its quadrature and the draws of its sampler are divided by, since
+            each is a search or an equation solved.
         identity: whether parameters of zero make it the identity map, exactly.
         expected_failures: the checks that it is known to fail, each with the reason; strict.
 
@@ -58,6 +60,7 @@ class Case:
     sizes: tuple[Features, ...] = VECTORS
     contexts: tuple[str, ...] = ("none",)
     domain: Domain = "real"
+    thrift: int = 1
     identity: bool = False
     expected_failures: Mapping[str, str] = field(default_factory=dict[str, str])
 

@@ -18,8 +18,10 @@ _GRID: Mapping[str, str] = {
 }
 
 
-#: Fine enough for what is measured in float64.
-_FINE: Mapping[str, float] = {"rtol": 1e-11, "atol": 1e-11}
+#: Fine enough for what is measured in float64. A log-determinant differs from the Jacobian of the value by
+#: the solver's truncation, which falls in proportion to the tolerance: on the line, at gain 4, A3 measures
+#: 1.2e-9 at 1e-11 and 1.1e-10 at 1e-12, of a trained FFJORD 7.8e-9 and 2.1e-10; its limit is 1e-9.
+_FINE: Mapping[str, float] = {"rtol": 1e-12, "atol": 1e-12}
 
 
 def _continuous(**settings: Any) -> Builder:
@@ -43,6 +45,7 @@ CONTINUOUS = [
         build,
         sizes=sizes,
         contexts=(context,),
+        thrift=8,
         identity=True,
         expected_failures=failures,
     )
