@@ -33,6 +33,9 @@ SMALL: Mapping[str, dict[str, Any]] = {
     "UNAF": {"transforms": 1, "units": 2, "hidden": (12,)},
 }
 
+#: Flows whose samples are searches that cost more than all other checks of them.
+_SEARCHED = ("GF", "UNAF")
+
 
 def small(name: str, **settings: Any) -> Builder:
     """Return the builder of the named flow with few parameters."""
@@ -56,6 +59,7 @@ NAMED_FLOWS = [
             sizes=_SIZES,
             contexts=("none", "per row"),
             domain="circle" if name == "NCSF" else "real",
+            thrift=4 if name in _SEARCHED else 1,
         )
         for name in SMALL
     ),
