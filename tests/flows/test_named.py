@@ -9,7 +9,7 @@ import torch
 
 import diffeo
 from diffeo import flows
-from diffeo.distributions import DiagonalNormal
+from diffeo.distributions import ConditionalNormal, DiagonalNormal
 from diffeo.testing import stress
 from diffeo.testing.cases.named_flows import SMALL
 
@@ -78,6 +78,39 @@ def test_any_size_is_built_saved_and_loaded(name, features, context, tmp_path):
 def test_another_base_may_be_given(name):
     flow = build(name, 2, base=DiagonalNormal(2), **SETTINGS[name])
     assert isinstance(flow.base, DiagonalNormal)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", NAMES)
+def test_the_base_alone_may_read_the_context(name):
+    """What the layers do is the same for every context, and a row of context changes its row alone."""
+    torch.manual_seed(0)
+    flow = build(name, 2, base=ConditionalNormal(2, context=3, hidden=(8,)), **SETTINGS[name])
+    x, given = torch.rand(6, 2), torch.randn(6, 3)
+    flow = stress(flow, x=x, context=given)
+    assert flow.context_features == 3
+    z, log_det = flow.bijection.inverse(x)
+    found = flow.log_prob(x, given)
+    torch.testing.assert_close(found, flow.base.log_prob(z, given) + log_det, rtol=0, atol=0)
+    assert found.isfinite().all()
+    assert (flow.log_prob(x, given + 0.5) != found).all()
+    assert flow.log_prob(x[0], given).shape == (6,)
+    assert flow.sample((4,), given).shape == (4, 6, 2)
+    hostile = given.clone()
+    hostile[2] = torch.nan
+    marked = flow.log_prob(x, hostile)
+    assert marked[2].isnan()
+    assert torch.equal(marked[given[:, 0] == hostile[:, 0]], found[given[:, 0] == hostile[:, 0]])
+    assert torch.equal(flow.encode(x, hostile), z), "layers that read no context are not marked by it"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_contexts_of_two_sizes_are_refused_when_it_is_built(name):
+    base = ConditionalNormal(2, context=3, hidden=(8,))
+    with pytest.raises(
+        diffeo.errors.ConfigError, match=r"contexts of 3 and 2 features \(base reads 3, bij"
+    ):
+        build(name, 2, 2, base=base, **SETTINGS[name])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -10,7 +10,7 @@ from diffeo.bijections.pattern import Pattern, along
 from diffeo.conditioners import OrderedConditioner
 from diffeo.errors import ConfigError, a_part
 from diffeo.kernels.safe import conditioner_input
-from diffeo.kernels.shapes import check_event, join_batch, safe_context
+from diffeo.kernels.shapes import check_event, context_read, join_batch, safe_context
 from diffeo.kernels.tiles import in_tiles
 from diffeo.laws import Law
 from diffeo.registry import register
@@ -61,7 +61,7 @@ class Autoregressive(Bijection):
     def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return x, level by level, and the summed log-slopes."""
         check_event("z", z, self.event_shape)
-        z, context = join_batch(z, context, 1)
+        z, context = join_batch(z, context_read(context, self.conditioner.context), 1)
         context, mark = safe_context(context)
         x, slopes = torch.zeros_like(z), torch.zeros_like(z)
         for level in self.conditioner.levels:
@@ -74,7 +74,7 @@ class Autoregressive(Bijection):
     def inverse(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return z and the summed log-slopes, in one pass."""
         check_event("x", x, self.event_shape)
-        x, context = join_batch(x, context, 1)
+        x, context = join_batch(x, context_read(context, self.conditioner.context), 1)
         context, mark = safe_context(context)
         z, log_slope = self.law.inverse(x, self._steer(x, context).to(x.dtype))
         return _marked(z, log_slope.sum(-1), mark)

@@ -17,7 +17,7 @@ from diffeo.conditioners import Conditioner
 from diffeo.errors import ConfigError, a_part, at_least, number
 from diffeo.kernels.circle import carried, point_of, wrap
 from diffeo.kernels.safe import split_safe
-from diffeo.kernels.shapes import check_event, join_batch, safe_context
+from diffeo.kernels.shapes import check_event, context_read, join_batch, safe_context
 from diffeo.kernels.tiles import in_tiles
 from diffeo.registry import register
 
@@ -89,7 +89,7 @@ class CircularShift(Bijection):
         check_event("value", value, self.event_shape)
         mark = None
         if self.conditioner is not None:
-            value, context = join_batch(value, context, 1)
+            value, context = join_batch(value, context_read(context, self.conditioner.context), 1)
             context, mark = safe_context(context)
         # A φ of many turns would cost the angle its digits.
         phase = wrap(self._phase(value, context).to(value.dtype) + self.start, self.bound)

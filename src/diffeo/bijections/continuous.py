@@ -12,7 +12,7 @@ from diffeo.bijections.bijection import Bijection
 from diffeo.conditioners.velocity import Velocity
 from diffeo.errors import at_least, number, one_of
 from diffeo.kernels.safe import safe_limit
-from diffeo.kernels.shapes import check_context, check_event, join_batch, safe_context
+from diffeo.kernels.shapes import check_event, context_read, join_batch, safe_context
 from diffeo.kernels.solvers import Field, Solution, dopri5, finest, rk4
 from diffeo.kernels.tiles import in_tiles
 from diffeo.registry import register
@@ -137,9 +137,7 @@ class Continuous(Bijection):
         self, value: Tensor, context: Tensor | None, name: str, *, inverse: bool
     ) -> tuple[Tensor, Tensor, SolverInfo]:
         check_event(name, value, self.event_shape)
-        if self.context_features:
-            check_context(context, self.context_features)
-        value, context = join_batch(value, context if self.context_features else None, 1)
+        value, context = join_batch(value, context_read(context, self.context_features), 1)
         context, mark = safe_context(context)
         limit = safe_limit(value.dtype)
         calm = torch.nan_to_num(value, nan=0.0).clamp(-limit, limit)

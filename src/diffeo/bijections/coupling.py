@@ -14,7 +14,7 @@ from diffeo.bijections.pattern import Pattern, passing
 from diffeo.conditioners import Conditioner
 from diffeo.errors import ConfigError, a_part
 from diffeo.kernels.safe import conditioner_input
-from diffeo.kernels.shapes import check_event, join_batch, safe_context
+from diffeo.kernels.shapes import check_event, context_read, join_batch, safe_context
 from diffeo.kernels.tiles import in_tiles
 from diffeo.laws import Law
 from diffeo.registry import register
@@ -93,7 +93,7 @@ class Coupling(Bijection):
 
     def _apply_law(self, law: Any, value: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         check_event("value", value, self.event_shape)
-        value, context = join_batch(value, context, self.event_ndim)
+        value, context = join_batch(value, context_read(context, self.conditioner.context), self.event_ndim)
         context, mark = safe_context(context)
         passed, moved = self._divide(value)
         theta = self._steer(conditioner_input(passed), context)

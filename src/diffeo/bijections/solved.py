@@ -11,7 +11,7 @@ from diffeo.bijections.bijection import Bijection
 from diffeo.conditioners import MLP
 from diffeo.errors import at_least
 from diffeo.kernels.safe import bounded, safe_limit
-from diffeo.kernels.shapes import check_context, check_event, join_batch, safe_context
+from diffeo.kernels.shapes import check_event, context_read, join_batch, safe_context
 from diffeo.kernels.solve import SolveInfo
 from diffeo.kernels.tiles import in_tiles
 
@@ -73,9 +73,7 @@ class Solved(Bijection):
         context: Tensor | None,
     ) -> tuple[Tensor, Tensor, SolveInfo]:
         check_event(name, value, self.event_shape)
-        if self.context_features:
-            check_context(context, self.context_features)
-        value, context = join_batch(value, context if self.context_features else None, 1)
+        value, context = join_batch(value, context_read(context, self.context_features), 1)
         context, mark = safe_context(context)
         limit = safe_limit(value.dtype)
         calm = torch.nan_to_num(value, nan=0.0).clamp(-limit, limit)

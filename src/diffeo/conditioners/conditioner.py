@@ -33,7 +33,7 @@ class Conditioner(Part, nn.Module):
         in_features: features of x₁ (0 is allowed: θ then depends on the context alone).
         out_features: features that the law moves.
         n_params: parameters per moved feature.
-        context: features of the context, 0 for none.
+        context: features of the context; one with 0 ignores a context that it is given.
         event_shape: of the events that it is given whole; None where it sees x₁ alone, as a vector.
         period: the length of the circle that the elements of x₁ lie on, None for the line.
     """
@@ -102,6 +102,6 @@ def on_circle(x: Tensor, period: float | None) -> Tensor:
     return torch.cat([angle.cos(), angle.sin()], -1)
 
 
-def with_context(x: Tensor, context: Tensor | None) -> Tensor:
-    """Return [x, context], with the batch dimensions already equal."""
-    return x if context is None else torch.cat([x, context], -1)
+def with_context(x: Tensor, context: Tensor | None, features: int) -> Tensor:
+    """Return [x, context], with the batch dimensions already equal; x for a network that reads none."""
+    return x if context is None or not features else torch.cat([x, context], -1)

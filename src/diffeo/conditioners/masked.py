@@ -165,7 +165,7 @@ class MaskedMLP(_Masked):
         """Return θ of shape ``batch + (D, n_params)``."""
         if self.free is not None:
             return self._shaped(self.free.expand(*x.shape[:-1], -1))
-        given = with_context(on_circle(x, self.period), context)
+        given = with_context(on_circle(x, self.period), context, self.context)
         if self.layers is None:
             assert self.direct is not None
             return self._shaped(self.direct(given))
@@ -258,6 +258,6 @@ class MaskedResidualMLP(_Masked):
         """Return θ of shape ``batch + (D, n_params)``."""
         if self.free is not None:
             return self._shaped(self.free.expand(*x.shape[:-1], -1))
-        given = with_context(on_circle(x, self.period), context)
+        given = with_context(on_circle(x, self.period), context, self.context)
         theta = self.layers(given)
         return self._shaped(theta if self.direct is None else theta + self.direct(given))

@@ -76,5 +76,5 @@ class MLP(Conditioner):
         if self.layers is None:
             flat = self.free.expand(*x.shape[:-1], -1)
         else:
-            flat = self.layers(with_context(on_circle(x, self.period), context))
+            flat = self.layers(with_context(on_circle(x, self.period), context, self.context))
         return flat.unflatten(-1, (self.out_features, self.n_params))

@@ -47,6 +47,11 @@ class Flow(Part, nn.Module):
         base: the density π(z).
         bijection: the map f from noise to data, of the same event dimensions.
 
+    Either may read the context, or both, then of the same size; a part that needs none ignores it.
+
+    Raises:
+        ConfigError: base and bijection do not fit one another, or read contexts of different sizes.
+
     >>> from diffeo.bijections import Scale
     >>> from diffeo.distributions import StandardNormal
     >>> flow = Flow(StandardNormal(2), Scale(2))
@@ -75,7 +80,7 @@ class Flow(Part, nn.Module):
                     f"{tuple(base.event_shape)}; expected the same: build both for one shape."
                 )
         self.base, self.bijection = base, bijection
-        self._context_features = max(map(_context_read, (*base.modules(), *bijection.modules())))
+        self._context_features = _contexts_agree(base, bijection)
 
     # -- what it is ------------------------------------------------------------------------------
 
@@ -278,6 +283,22 @@ class Flow(Part, nn.Module):
             )
         batch = sizes if context is None else (*sizes, *context.shape[:-1])
         return self.base.sample(batch, context, generator=generator)
+
+
+def _contexts_agree(base: Base, bijection: Bijection) -> int:
+    """Return the features of the one context that the parts read, or raise; 0 where none reads any."""
+    readers: dict[int, str] = {}
+    for place, part in (("base", base), ("bijection", bijection)):
+        for name, module in part.named_modules(prefix=place):
+            if size := _context_read(module):
+                readers.setdefault(size, f"{name} reads {size}")
+    if len(readers) > 1:
+        raise ConfigError(
+            f"the parts read contexts of {' and '.join(map(str, readers))} features "
+            f"({', '.join(readers.values())}); expected one size: a flow has one context, which all "
+            "parts that need it read whole. Build them with the same context=…."
+        )
+    return next(iter(readers), 0)
 
 
 def _context_read(module: nn.Module) -> int:

@@ -77,6 +77,21 @@ def check_context(context: Tensor | None, features: int) -> None:
         check_event("context", context, (features,))
 
 
+def context_read(context: Tensor | None, features: int) -> Tensor | None:
+    """Return the context for a part that reads ``features`` of it: None for one that reads none.
+
+    A flow hands its context to all its parts, and some may need none: they are not moved by it, nor marked
+    where it is not finite.
+
+    Raises:
+        ShapeError: the context is missing, or has another number of features.
+    """
+    if not features:
+        return None
+    check_context(context, features)
+    return context
+
+
 def check_broadcast(batch: torch.Size, given: torch.Size) -> None:
     """Raise :class:`ShapeError` unless the batch shapes of the data and of its context broadcast."""
     for one, other in zip(reversed(batch), reversed(given), strict=False):

@@ -6,7 +6,10 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from torch import nn
+
 from diffeo import flows
+from diffeo.distributions import ConditionalNormal
 from diffeo.testing.cases.case import Builder, Case, Features
 
 _SIZES: tuple[Features, ...] = (1, 2, 3)
@@ -50,6 +53,16 @@ def small(name: str, **settings: Any) -> Builder:
     return build
 
 
+def _read_by_the_base(name: str) -> Builder:
+    """Return the builder of the named flow without context, on a base that reads one."""
+
+    def build(features: int, context: int) -> nn.Module:
+        base = ConditionalNormal(features, context, hidden=(8,)) if context else None
+        return small(name, base=base)(features, 0)
+
+    return build
+
+
 NAMED_FLOWS = [
     *(
         Case(
@@ -77,5 +90,15 @@ NAMED_FLOWS = [
         sizes=_SIZES,
         contexts=("none", "per row"),
         domain="circle",
+    ),
+    *(
+        Case(
+            f"flows.{name}, the base alone reads the context",
+            "flow",
+            _read_by_the_base(name),
+            sizes=_SIZES,
+            contexts=("none", "shared", "per row"),
+        )
+        for name in ("Glow", "MAF")
     ),
 ]
