@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from torch import nn
+from torch.distributions import Distribution
 
 from diffeo.errors import ConfigError, FileError, UnknownKindError, did_you_mean
 
@@ -167,9 +168,12 @@ def _plain(value: Any, where: str) -> Any:
     scalar: Any = value
     if getattr(scalar, "ndim", None) == 0 and hasattr(scalar, "item"):
         return scalar.item()
+    remedy = ""
+    if isinstance(value, Distribution):
+        remedy = " A torch.distributions object goes in as diffeo.distributions.Wrapped(distribution)."
     raise ConfigError(
         f"{where} was given {type(value).__name__} {value!r:.60}, which a model file cannot hold; "
-        "expected numbers, strings, booleans, lists of these, or a registered part."
+        f"expected numbers, strings, booleans, lists of these, or a registered part.{remedy}"
     )
 
 

@@ -80,6 +80,13 @@ def test_another_base_may_be_given(name):
     assert isinstance(flow.base, DiagonalNormal)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_base_of_torch_is_told_how_it_goes_in(name):
+    base = torch.distributions.Normal(torch.zeros(2), 1.0)
+    with pytest.raises(diffeo.errors.ConfigError, match=r"diffeo\.distributions\.Wrapped\(distribution\)"):
+        build(name, 2, base=base, **SETTINGS[name])
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("name", NAMES)
 def test_the_base_alone_may_read_the_context(name):
