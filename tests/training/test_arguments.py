@@ -1,5 +1,6 @@
 """Every argument that cannot be used is named before training starts, with what to do about it."""
 
+import math
 import time
 import warnings
 
@@ -7,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from diffeo.bijections import ActNorm, Standardize
+from diffeo.bijections import ActNorm, Standardize, Wrap
+from diffeo.distributions import StandardNormal, VonMises
 from diffeo.errors import ConfigError, DataError, DtypeError, ShapeError, UserError
-from diffeo.flows import RealNVP
+from diffeo.flows import NCSF, RealNVP
 from diffeo.training import TrainConfig, fit
 
 GOOD = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
@@ -175,6 +177,38 @@ def test_columns_far_from_unit_scale_are_said(small):
             warnings.simplefilter("error")
             fit(small().then(Standardize(2)), x, config=QUICK)
             fit(small().then(ActNorm(2)), x, config=QUICK)
+
+
+ANGLES = 3.14 * (2 * torch.rand(40, 2, generator=torch.Generator().manual_seed(0)) - 1)
+
+
+@pytest.mark.parametrize("base", [None, VonMises(2)])
+def test_angles_off_the_circle_are_refused(base):
+    def flow():
+        return NCSF(2, transforms=1, bins=3, hidden=(8,), base=base)
+
+    degrees = torch.rad2deg(ANGLES)
+    degrees[0], degrees[1] = 0.0, torch.tensor([0.0, 210.0])
+    told = r"outside the circle \[-3\.142, 3\.142\] .*Pass flow.then\(Wrap\(low, high\)\)"
+    with pytest.raises(DataError, match=r"^x\[1\] has 210 in column 1, " + told):
+        fit(flow(), degrees, config=QUICK)
+    with pytest.raises(DataError, match=r"^validation\[1\] has 210 in column 1"):
+        fit(flow(), ANGLES, validation=degrees, config=QUICK)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ends = torch.cat([ANGLES, torch.tensor([[-math.pi, math.pi]])])
+        assert fit(flow(), ends, config=QUICK).events == ()
+        assert fit(flow().then(Wrap(0, 360)), degrees, config=QUICK).events == ()
+
+
+def test_a_flow_of_angles_is_not_told_to_standardise():
+    """On a base of the line, what is off the circle has a density, and is only said."""
+    flow = NCSF(2, transforms=1, bins=3, hidden=(8,), base=StandardNormal(2))
+    with pytest.warns(
+        UserWarning, match=r"column 0 .*fit badly. Pass flow.then\(Wrap\(low, high\)\)"
+    ) as said:
+        fit(flow, ANGLES * 100, config=QUICK)
+    assert not any("Standardize" in str(warning.message) for warning in said)
 
 
 def test_constant_columns_can_be_spread_by_noise(small):

@@ -11,7 +11,7 @@ from diffeo.bijections import Bijection, Chain
 from diffeo.bijections.chain import layers_of
 from diffeo.distributions import StandardNormal
 from diffeo.errors import TrainingError
-from diffeo.flows import Flow
+from diffeo.flows import NCSF, Flow
 from diffeo.training import TrainConfig, fit
 
 CONFIG = TrainConfig(max_steps=100, batch_size=32, evaluate_every=25, max_bad_steps=20)
@@ -92,6 +92,17 @@ def test_it_gives_up_after_the_stated_number(small):
     after = flow.state_dict()
     shifted = [name for name in before if "shift" in name or "conditioner" in name]
     assert all(torch.equal(before[name], after[name]) for name in shifted)
+
+
+def test_it_says_what_to_do_in_the_terms_of_the_flow(small):
+    """Noise takes angles off the circle: nothing is there to standardise."""
+    with pytest.raises(TrainingError, match=r"standardise the columns with flow.then\(Standardize"):
+        fit(fragile("activation", small(), limit=0.0), data(), config=TrainConfig(max_bad_steps=0))
+    flow = NCSF(2, transforms=1, bins=3, hidden=(8,))
+    config = TrainConfig(max_bad_steps=0, noise=3.0)
+    with pytest.raises(TrainingError, match=r"closes with flow.then\(Wrap\(low, high\)\)") as raised:
+        fit(flow, data().clamp(-3.0, 3.0), config=config)
+    assert "Standardize" not in str(raised.value)
 
 
 def test_no_bad_step_is_forgiven_where_none_may_be(small):

@@ -94,14 +94,17 @@ def report(event: BadStep) -> None:
     logging.getLogger("diffeo.training").warning("%s", event)
 
 
-def give_up(event: BadStep, count: int, config: TrainConfig) -> TrainingError:
+def give_up(event: BadStep, count: int, config: TrainConfig, flow: Flow) -> TrainingError:
     """Return the error that ends a run with more bad steps than are forgiven."""
     place = f" in layer {event.layer}" if event.layer else ""
     row = "" if event.row is None else f" for training row x[{event.row}]"
+    remedy = "standardise the columns with flow.then(Standardize(…))"
+    if flow.bijection.circles[1] is not None:  # a scale would open the circle
+        remedy = "say where the data's circle closes with flow.then(Wrap(low, high))"
     return TrainingError(
         f"training gave up at step {event.step}: {count} step(s) were not finite, more than "
         f"max_bad_steps={config.max_bad_steps}; the last one in its {event.quantity}{place}{row}. Look at "
-        "that row, standardise the columns with flow.then(Standardize(…)), lower "
+        f"that row, {remedy}, lower "
         f"learning_rate={config.learning_rate:g}, or compute in float64 with flow.double(). "
         "The flow has the best weights so far."
     )

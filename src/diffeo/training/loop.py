@@ -229,7 +229,7 @@ class _Run:
             return self._after(state, last, total, last - first, begun), state
         event = diagnose(self.running, bad, state.scale / 2, loss_was_finite=finite)
         if len(state.events) + 1 > self.config.max_bad_steps:
-            raise give_up(event, len(state.events) + 1, self.config)
+            raise give_up(event, len(state.events) + 1, self.config, self.running.flow)
         report(event)
         if bad > first:
             self.running.restore(state.tensors)

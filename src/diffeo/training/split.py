@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from diffeo.bijections import ActNorm, Standardize, Whiten, Wrap
+from diffeo.distributions import Uniform, VonMises
 from diffeo.errors import ConfigError, DataError, ShapeError
 from diffeo.flows import Flow
 from diffeo.kernels.shapes import check_context
@@ -23,6 +24,12 @@ FEWEST_ROWS = 10
 
 #: Rows that data-dependent initialisation and the warning below read, at most.
 SAMPLE = 65_536
+
+#: What to do about angles that are not in the unit of a flow's circle.
+_WRAPPING = (
+    "Pass flow.then(Wrap(low, high)) instead, with the circle in the data's unit, as Wrap(0, 360) for "
+    "degrees; densities stay in that unit."
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ def checked_rows(
 
     Raises:
         DtypeError, ShapeError, DataError: see :func:`diffeo.training.rows.as_rows`; also for too few
-            rows, and for constant columns.
+            rows, for constant columns, and for angles off the circle of a flow.
         ConfigError: ``validation`` is none of the forms that it can have.
     """
     whole = _pair(flow, "x", x, "context", context)
@@ -101,6 +108,7 @@ def _check_enough(train: Rows) -> None:
 
 def _pair(flow: Flow, x_name: str, x: Any, context_name: str, context: Any) -> Rows:
     rows = as_rows(x_name, x, tuple(flow.event_shape), flow.dtype)
+    _check_circle(flow, x_name, rows)
     if context is None:
         if context_name == "context_val" and flow.context_features:
             raise ShapeError(
@@ -121,6 +129,26 @@ def _pair(flow: Flow, x_name: str, x: Any, context_name: str, context: Any) -> R
             "context for each row of data: pass as many."
         )
     return Rows(rows, given.to(rows.device), torch.arange(rows.shape[0]))
+
+
+def _check_circle(flow: Flow, name: str, rows: Tensor) -> None:
+    """Raise :class:`DataError` if a row is off the circle of a flow whose density is zero there."""
+    circle = flow.bijection.circles[1]
+    if circle is None or not isinstance(flow.base, Uniform | VonMises):
+        return
+    if any(isinstance(part, Wrap) for part in flow.bijection.modules()):  # any number is an angle to it
+        return
+    flat = rows.reshape(rows.shape[0], -1)
+    outside = flat.abs() > circle / 2
+    hit = outside.any(-1).nonzero().flatten()
+    if hit.numel():
+        row = int(hit[0])
+        column = int(outside[row].nonzero()[0])
+        raise DataError(
+            f"{name}[{row}] has {float(flat[row, column]):g} in column {column}, outside the circle "
+            f"[{-circle / 2:.4g}, {circle / 2:.4g}] of the flow, where its density is zero ({hit.numel()} "
+            f"such row(s)); expected angles on it. {_WRAPPING}"
+        )
 
 
 def _divide(whole: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
@@ -146,12 +174,16 @@ def warn_unstandardised(flow: Flow, train: Rows, seed: int) -> None:
     spread = high - low
     odd = ((middle.abs() > 100) | (spread > 100) | ((spread > 0) & (spread < 0.01))).nonzero().flatten()
     if odd.numel():
-        k = int(odd[0])
+        k, remedy = int(odd[0]), _WRAPPING
+        if flow.bijection.circles[1] is None:
+            remedy = (
+                f"Pass flow.then(Standardize({flow.event_shape[0]})) instead; densities stay in the data's "
+                "own units."
+            )
         warnings.warn(
             f"column {k} of x has median {float(middle[k]):.3g} and interquartile range "
             f"{float(spread[k]):.3g}, and nothing in the flow standardises it ({odd.numel()} such "
-            f"column(s)): it will fit badly. Pass flow.then(Standardize({flow.event_shape[0]})) instead; "
-            "densities stay in the data's own units.",
+            f"column(s)): it will fit badly. {remedy}",
             UserWarning,
             stacklevel=3,
         )
