@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy.optimize import brentq
 
+from diffeo import flows
 from diffeo.bijections import Planar, Radial
 from diffeo.diagnostics import checks
 from diffeo.errors import ConfigError, ShapeError
@@ -90,6 +91,27 @@ def test_the_radial_layer_is_smooth_at_its_centre():
         slopes = torch.stack([torch.autograd.grad(v, at, retain_graph=True)[0][0] for v in moved[0]])
         torch.testing.assert_close(slopes, slopes[0, 0] * torch.eye(2, dtype=torch.float64))
         torch.testing.assert_close(2 * slopes[0, 0].log(), log_det[0])
+
+
+def test_radial_layers_start_apart_at_the_identity_and_learn_apart():
+    """Two that start alike would be one layer, applied twice."""
+    flow = flows.Radial(2, transforms=6).double()
+    x = rows(400, 2)
+    z, log_det = flow.bijection.inverse(x)
+    assert torch.equal(z, x)
+    assert torch.equal(log_det, torch.zeros_like(log_det))
+    ring = x / x.norm(dim=-1, keepdim=True) + 0.1 * rows(400, 2, seed=2)
+    optimiser = torch.optim.Adam(flow.parameters(), lr=0.02)
+    for _ in range(100):
+        optimiser.zero_grad()
+        (-flow.log_prob(ring).mean()).backward()
+        optimiser.step()
+    layers = [layer for layer in flow.bijection.modules() if isinstance(layer, Radial)]
+    learnt = torch.stack(
+        [torch.cat([layer.centre, layer.raw_log_alpha, layer.raw_beta]) for layer in layers]
+    )
+    assert torch.pdist(learnt.detach()).min() > 0.1
+    assert len(learnt) == 6
 
 
 @pytest.mark.parametrize("kind", [Planar, Radial])

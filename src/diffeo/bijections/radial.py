@@ -25,7 +25,7 @@ class Radial(Solved):
 
     log │det ∂z/∂x│ = (D − 1) log(1 + β h) + log(1 + β α h²). Here α = exp(5 tanh(a / 5)) and β = α s(c) c,
     where the smooth factor s in (0, 1) keeps β above −0.9 α, so that the map is onto and has an inverse. β
-    starts at 0: untrained, the map is the identity.
+    starts at 0 and x₀ at a draw of N(0, 1): untrained, the map is the identity, around a centre of its own.
 
     Both directions are formulas: ρ = ‖z − x₀‖ = r + β r / (α + r) is a quadratic equation for r.
 
@@ -49,7 +49,9 @@ class Radial(Solved):
 
     def __init__(self, features: int, context: int = 0, *, hidden: Sequence[int] = (32,)) -> None:
         super().__init__(features, context)
-        self.centre = nn.Parameter(torch.zeros(features))
+        # Layers that start alike get the same gradients and stay alike: each has a place of its own, among
+        # standardised rows.
+        self.centre = nn.Parameter(nn.init.normal_(torch.empty(features)))
         self.raw_log_alpha = nn.Parameter(torch.zeros(1))
         self.raw_beta = nn.Parameter(torch.zeros(1))
         self.steering = Steering(context, [features, 1, 1], hidden)
