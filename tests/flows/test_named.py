@@ -126,3 +126,20 @@ def test_a_wrong_size_is_named(name, wrong):
     argument, value = next(iter(wrong.items()))
     with pytest.raises(diffeo.errors.ConfigError, match=rf"{argument}={re.escape(repr(value))}"):
         build(name, **{"features": 2, "context": 0, **wrong}, **SETTINGS[name])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["BPF", "FlowPP", "GF", "NAF", "SOSPF"])
+def test_beyond_the_box_that_its_docstring_names_it_is_straight(name):
+    text = inspect.getdoc(getattr(flows, name))
+    edge = float(re.search(r"in \[−(\d+), \1\],\s+and\s+straight\s+beyond", text)[1])
+    flow = build(name, 1, **{**SETTINGS[name], "transforms" if name != "FlowPP" else "couplings": 1})
+    law = next(m for m in flow.bijection.modules() if hasattr(m, "law")).law
+    theta = torch.randn(1, law.n_params, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = edge * torch.tensor([1.0, 1.5, 9.0], dtype=torch.float64)
+    inside = edge * torch.tensor([0.0, 0.1, 0.3], dtype=torch.float64)
+    for side in (-1, 1):
+        slopes = law.inverse(side * x, theta.expand(3, -1))[1]
+        torch.testing.assert_close(slopes, slopes[:1].expand(3), rtol=1e-9, atol=1e-9)
+        bent = law.inverse(side * inside, theta.expand(3, -1))[1]
+        assert (bent.diff().abs() > 1e-6).all()

@@ -84,8 +84,8 @@ def FFJORD(
     ``forward_with_info(z)`` tell how many evaluations of v each row took.
 
     Source: Grathwohl, Chen, Bettencourt, Sutskever & Duvenaud, *FFJORD: free-form continuous dynamics for
-    scalable reversible generative models* (2019), equation 8 and algorithm 1. The defaults are those of
-    their toys; their e is Gaussian unless they ask for signs, which have the smaller variance.
+    scalable reversible generative models* (2019), equation 8 and algorithm 1. The defaults are sized for
+    tables of a few columns; their e is Gaussian unless they ask for signs, which have the smaller variance.
 
     Args:
         features: the number of features D.

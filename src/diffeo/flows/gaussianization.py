@@ -29,7 +29,8 @@ def GF(
     From data to noise, in each layer, x ← R x with a learnable rotation R (a product of Householder
     reflections), then x_i ← Φ⁻¹((1/K) Σ_k Φ((x_i − μ_ik) / h_ik)). The kernels are free parameters, or
     made of c where there is a context. Scoring takes one pass; sampling a search of a bracketed root a
-    layer, not D.
+    layer, not D. A layer is that curve for x_i in [−10, 10], and straight beyond: bring columns near unit
+    scale (:class:`diffeo.bijections.Standardize`).
 
     Source: Meng, Song, Song & Ermon, *Gaussianization flows* (2020), sections 3.1–3.3.
 

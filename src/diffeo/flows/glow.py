@@ -71,9 +71,10 @@ def FlowPP(
 
     From data to noise, in each step: activation normalisation; x ← W x with W = P L U; then x₁ is passed
     and x₂ ← logit(Σ_k π_k σ((x₂ − μ_k) exp(−s_k))) · exp(a) + b with parameters made of x₁ and c by a
-    residual network. Scoring takes one pass, sampling a search of a bracketed root in each coupling.
+    residual network. Scoring takes one pass, sampling a search of a bracketed root in each coupling. A
+    coupling is that curve for x₂ in [−30, 30], and straight beyond.
 
-    Source: Ho, Chen, Srinivas, Duan & Abbeel, *Flow++* (2019), equations 12–16; K = 32 and width 96 are
+    Source: Ho, Chen, Srinivas, Duan & Abbeel, *Flow++* (2019), section 3.2; K = 32 and width 96 are
     those of their images, where the network is convolutional with attention and data are dequantised by a
     flow.
 

@@ -24,7 +24,7 @@ def NAF(
 
     From data to noise, in each layer, z_i = logit Σ_k w_k σ(a_k x_i + b_k), with w, a, b made of x_{<i}
     and c by a masked network. Scoring takes one pass a layer; sampling D searches of a bracketed root,
-    which are exact to a rounding.
+    which are exact to a rounding. A layer is that curve for x_i in [−30, 30], and straight beyond.
 
     Source: Huang, Krueger, Lacoste & Courville, *Neural autoregressive flows* (2018), section 3.2, equation
     8; 5 flows as in section 6.2.
@@ -98,7 +98,8 @@ def SOSPF(
 
     From data to noise, in each layer, z_i is the integral of a sum of squared polynomials of x_i, whose
     coefficients are made of x_{<i} and c by a masked network. Scoring takes one pass a layer; sampling D
-    searches of a bracketed root.
+    searches of a bracketed root. A layer is that polynomial for x_i in [−5, 5], and straight beyond: bring
+    columns near unit scale (:class:`diffeo.bijections.Standardize`).
 
     Source: Jaini, Selby & Yu, *Sum-of-squares polynomial flow* (2019), equations 9–11 and section 5.
 
@@ -135,7 +136,8 @@ def BPF(
 
     From data to noise z_i = Σ_j β_j b_{j,M}(x_i), an increasing Bernstein polynomial whose coefficients
     are made of x_{<i} and c by a masked network. Scoring takes one pass a layer; sampling D searches of a
-    bracketed root.
+    bracketed root. A layer is that polynomial for x_i in [−5, 5], and straight beyond: bring columns near
+    unit scale (:class:`diffeo.bijections.Standardize`).
 
     Source: Ramasinghe, Fernando, Khan & Barnes, *Robust normalizing flows using Bernstein-type polynomials*
     (2021), equation 5.

@@ -25,9 +25,9 @@ def ResidualFlow(
 ) -> Flow:
     """Residual flow: z = x + g(x, c) in each block, from data to noise, with g a contraction.
 
-    Activation normalisation stands between blocks. Scoring takes one pass and the log-determinant: exactly
-    D products with the Jacobian, or its unbiased estimate by Russian roulette; sampling iterates to the
-    fixed point.
+    Activation normalisation stands on the data side of each block. Scoring takes one pass and the
+    log-determinant: exactly D products with the Jacobian, or its unbiased estimate by Russian roulette;
+    sampling iterates to the fixed point.
 
     Source: Chen, Behrmann, Duvenaud & Jacobsen, *Residual flows for invertible generative modeling* (2019);
     Behrmann et al., *Invertible residual networks* (2019). Their 2-D models have 100 blocks of four layers

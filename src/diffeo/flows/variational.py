@@ -25,7 +25,8 @@ def Planar(
     """Planar flow: z = x + û tanh(wᵀx + b) in each layer, from data to noise.
 
     Scoring is a formula; sampling searches one bracketed root a layer. (The paper's layer samples by the
-    formula: ``Inverse`` of this one.) In one dimension, and for few features, many layers are needed.
+    formula: ``Inverse`` of this one.) A layer bends space along one direction, w: many features take many
+    layers.
 
     Source: Rezende & Mohamed, *Variational inference with normalizing flows* (2015), equation 10.
 

@@ -14,7 +14,8 @@ class Law(ABC):
     θ come from outside, ``n_params`` for each element of u. Three promises, all tested by
     :mod:`diffeo.testing`:
 
-    * θ = 0 is the identity map, exactly: g(u; 0) = u and log ∂v/∂u = 0;
+    * θ = 0 is the identity map, exactly: g(u; 0) = u and log ∂v/∂u = 0 (but for
+      :class:`~diffeo.laws.Tails`, which is no identity at any θ);
     * ``inverse`` is the inverse of ``forward`` for every θ, with the negative log-slope;
     * the slope ∂v/∂u lies within :meth:`slope_bounds` for every u and θ.
 

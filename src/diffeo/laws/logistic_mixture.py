@@ -27,7 +27,7 @@ class LogisticMixture(NumericLaw):
     Its own direction is the one that Flow++ takes from data to noise: a flow that is to score quickly
     takes ``Inverted(LogisticMixture())``.
 
-    Source: Ho, Chen, Srinivas, Duan & Abbeel, *Flow++* (2019), section 3.2, equations 12–14.
+    Source: Ho, Chen, Srinivas, Duan & Abbeel, *Flow++* (2019), section 3.2.
 
     Args:
         components: K.

@@ -19,10 +19,11 @@ from diffeo.registry import register
 class SumOfSquares(NumericLaw):
     """v = c + ∫₀ᵘ (1/K) Σ_k (1 + Σ_{l≤L} a_{k,l} (t / bound)ˡ)² dt on [−bound, bound], straight beyond it.
 
-    Any increasing polynomial is such an integral. θ holds, for each element, the K (L + 1) coefficients a
-    (each within ±``limit``, smoothly) and the shift c; θ = 0 is the identity: the 1 stands for it. The
-    integral is exact: L + 1 Gauss–Legendre nodes integrate a polynomial of degree 2 L. The inverse is a
-    bracketed root.
+    A polynomial of degree at most 2 L + 1 that increases on all of ℝ is such an integral, since its slope
+    is a sum of two squares: for K ≥ 2, coefficients within ``limit``, and ``min_slope=0``. θ holds for each
+    element, the K (L + 1) coefficients a (each within ±``limit``, smoothly) and the shift c; θ = 0 is the
+    identity: the 1 stands for it. The integral is exact: L + 1 Gauss–Legendre nodes integrate a polynomial
+    of degree 2 L. The inverse is a bracketed root.
 
     Its own direction is the one that the source takes from noise to data; a flow that is to score quickly
     takes ``Inverted(SumOfSquares())``.
