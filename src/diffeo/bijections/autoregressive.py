@@ -55,6 +55,7 @@ class Autoregressive(Bijection):
                 "law.n_params."
             )
         self.law, self.conditioner = law, conditioner
+        conditioner.start_at(law.start)
         self.event_shape = torch.Size([conditioner.out_features])
         self.circles = (law.period, law.period)
 

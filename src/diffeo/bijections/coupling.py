@@ -71,6 +71,7 @@ class Coupling(Bijection):
             if given != wanted:
                 raise ConfigError(f"conditioner has {name}={given}; expected {wanted}, which is {source}.")
         self.conditioner = conditioner
+        conditioner.start_at(law.start)
         self.event_shape = torch.Size(self.mask.shape)
         self.event_ndim = len(self.event_shape)
         self.circles = (law.period, law.period)

@@ -49,6 +49,22 @@ class Conditioner(Part, nn.Module):
         """Return θ = m(x₁, c)."""
         raise NotImplementedError  # abstract: torch.nn.Module cannot be an ABC without a metaclass clash
 
+    def outlet(self) -> nn.Parameter | None:
+        """Return the last bias, which θ begins at: laid out as (…, n_params). None if there is none."""
+        free, layers = getattr(self, "free", None), getattr(self, "layers", None)
+        if isinstance(free, nn.Parameter):
+            return free
+        return getattr(layers[-1], "bias", None) if isinstance(layers, nn.Sequential) else None
+
+    @torch.no_grad()
+    def start_at(self, theta: tuple[float, ...] | None) -> None:
+        """Let θ begin at ``theta``, for every moved element; a network that has been trained stays."""
+        bias = self.outlet()
+        if theta is None or bias is None or bias.numel() == 0 or (not bias.is_meta and bool(bias.any())):
+            return
+        start = torch.tensor(theta, dtype=bias.dtype, device=bias.device)
+        bias.copy_(start.repeat(bias.numel() // self.n_params).reshape(bias.shape))
+
     def _sizes(self, in_features: int, out_features: int, n_params: int, context: int) -> None:
         at_least("in_features", in_features, 0)
         at_least("out_features", out_features, 0)

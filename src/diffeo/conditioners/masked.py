@@ -49,6 +49,14 @@ class _Masked(OrderedConditioner):
     """
 
     free: nn.Parameter | None
+    direct: MaskedLinear | None
+    layers: nn.Sequential | None
+
+    def outlet(self) -> nn.Parameter | None:
+        """Return the last bias; that of the direct connections where there are no others."""
+        if self.free is None and self.layers is None and self.direct is not None:
+            return self.direct.bias
+        return super().outlet()
 
     def _distinct(self) -> Graph:
         """Return the distinct sets of parents, smallest first, (sets, D).
@@ -259,5 +267,6 @@ class MaskedResidualMLP(_Masked):
         if self.free is not None:
             return self._shaped(self.free.expand(*x.shape[:-1], -1))
         given = with_context(on_circle(x, self.period), context, self.context)
+        assert self.layers is not None
         theta = self.layers(given)
         return self._shaped(theta if self.direct is None else theta + self.direct(given))

@@ -73,6 +73,10 @@ class Transformer(Conditioner):
         self.given = Linear(context, width, bias=False) if context else None
         self.head = zero_linear(width, n_params)
 
+    def outlet(self) -> nn.Parameter | None:
+        """Return the bias of the head."""
+        return self.head.bias if self.free is None else self.free
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return θ of shape ``batch + (out_features, n_params)``."""
         if self.free is not None:
@@ -143,6 +147,10 @@ class CausalTransformer(OrderedConditioner):
         self.given = Linear(context, width, bias=False) if context else None
         self.encoder = encoder
         self.head = zero_linear(width, n_params)
+
+    def outlet(self) -> nn.Parameter | None:
+        """Return the bias of the head."""
+        return self.head.bias if self.free is None else self.free
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return θ of shape ``batch + (D, n_params)``."""

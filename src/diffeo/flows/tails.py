@@ -54,6 +54,7 @@ def TTF(
         transforms=transforms,
         bins=bins,
         bound=bound,
+        tails="linear",
         hidden=hidden,
         activation=activation,
         base=base,

@@ -11,6 +11,7 @@ from torch import Tensor
 from diffeo.errors import at_least, number
 from diffeo.kernels.normal import hazard, log_lower, lower_quantile
 from diffeo.kernels.safe import bounded
+from diffeo.laws.law import spread
 from diffeo.laws.numeric import NumericLaw
 from diffeo.registry import register
 
@@ -56,6 +57,11 @@ class Gaussianization(NumericLaw):
     def n_params(self) -> int:
         """Return 2 K."""
         return 2 * self.components
+
+    @property
+    def start(self) -> tuple[float, ...]:
+        """Return locations apart, by half a scale at most: near the identity."""
+        return spread(self.components, 0.5) + (0.0,) * self.components
 
     def curve(self, u: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Return the probit of the mixture, and its log-slope."""

@@ -40,6 +40,11 @@ class Inverted(Law):
         """Return that of the law."""
         return self.law.period
 
+    @property
+    def start(self) -> tuple[float, ...] | None:
+        """Return that of the law."""
+        return self.law.start
+
     def forward(self, u: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Return g⁻¹(u; θ) and its log-slope."""
         return self.law.inverse(u, theta)

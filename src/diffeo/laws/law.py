@@ -7,6 +7,15 @@ from abc import ABC, abstractmethod
 from torch import Tensor
 
 
+def spread(count: int, reach: float) -> tuple[float, ...]:
+    """Return ``count`` numbers that divide [−reach, reach] evenly; 0 if it is one.
+
+    >>> spread(3, 0.5)
+    (-0.5, 0.0, 0.5)
+    """
+    return tuple(reach * (2 * k / (count - 1) - 1) for k in range(count)) if count > 1 else (0.0,)
+
+
 class Law(ABC):
     """An elementwise, strictly increasing map v = g(u; θ) (NICE's *coupling law*).
 
@@ -31,6 +40,15 @@ class Law(ABC):
     @property
     def period(self) -> float | None:
         """The length of the circle that the law is a map of, or None for the line."""
+        return None
+
+    @property
+    def start(self) -> tuple[float, ...] | None:
+        """Return the θ that an untrained layer begins with; None for zeros, the identity.
+
+        A law that adds up like components says where they begin: alike at zero, all would have the same
+        gradient, and stay one component for ever.
+        """
         return None
 
     @abstractmethod

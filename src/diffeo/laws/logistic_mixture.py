@@ -10,6 +10,7 @@ from torch import Tensor
 
 from diffeo.errors import at_least, number
 from diffeo.kernels.safe import bounded
+from diffeo.laws.law import spread
 from diffeo.laws.numeric import NumericLaw
 from diffeo.registry import register
 
@@ -56,6 +57,12 @@ class LogisticMixture(NumericLaw):
         """Return 3 K + 2."""
         return 3 * self.components + 2
 
+    @property
+    def start(self) -> tuple[float, ...]:
+        """Return locations apart, by half a scale at most: near the identity."""
+        k = self.components
+        return (0.0,) * k + spread(k, _APART) + (0.0,) * (k + 2)
+
     def curve(self, u: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Return the affine logit of the mixture, and its log-slope."""
         k = self.components
@@ -73,6 +80,9 @@ class LogisticMixture(NumericLaw):
         steepest = math.exp(self.log_scale + _AFFINE)
         return self.min_slope, self.min_slope + (1 - self.min_slope) * steepest
 
+
+#: How far from 0 components begin.
+_APART = 0.5
 
 #: The largest |a|, as the bound of :class:`diffeo.laws.Affine`.
 _AFFINE = 2.0
@@ -117,6 +127,11 @@ class SigmoidalFlow(NumericLaw):
     def n_params(self) -> int:
         """Return 3 K."""
         return 3 * self.units
+
+    @property
+    def start(self) -> tuple[float, ...]:
+        """Return centres apart, by half a scale at most: near the identity."""
+        return (0.0,) * (2 * self.units) + spread(self.units, _APART)
 
     def curve(self, u: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logit of the weighted sigmoids, and its log-slope."""

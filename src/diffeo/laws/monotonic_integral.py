@@ -11,6 +11,7 @@ from torch import Tensor
 from diffeo.errors import at_least, number
 from diffeo.kernels.quadrature import gauss_legendre
 from diffeo.kernels.safe import bounded
+from diffeo.laws.law import spread
 from diffeo.laws.numeric import NumericLaw
 from diffeo.registry import register
 
@@ -62,6 +63,12 @@ class MonotonicIntegral(NumericLaw):
     def n_params(self) -> int:
         """Return 3 H + 2."""
         return 3 * self.units + 2
+
+    @property
+    def start(self) -> tuple[float, ...]:
+        """Return hidden units that bend at places of their own, with no weight yet: the identity."""
+        n = self.units
+        return (3.0,) * n + spread(n, 3.0) + (0.0,) * (n + 2)
 
     def curve(self, u: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Return c + the integral, and the logarithm of the integrand."""

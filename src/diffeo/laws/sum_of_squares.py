@@ -10,6 +10,7 @@ from torch import Tensor
 from diffeo.errors import at_least, number
 from diffeo.kernels.quadrature import gauss_legendre
 from diffeo.kernels.safe import bounded
+from diffeo.laws.law import spread
 from diffeo.laws.numeric import NumericLaw
 from diffeo.registry import register
 
@@ -60,6 +61,14 @@ class SumOfSquares(NumericLaw):
     def n_params(self) -> int:
         """Return K (L + 1) + 1."""
         return self.polynomials * (self.degree + 1) + 1
+
+    @property
+    def start(self) -> tuple[float, ...]:
+        """Return polynomials whose highest terms are apart: near the identity."""
+        terms: list[float] = []
+        for highest in spread(self.polynomials, 0.3):
+            terms += [0.0] * self.degree + [highest]
+        return (*terms, 0.0)
 
     def curve(self, u: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Return c + the integral, and the logarithm of the integrand."""
