@@ -11,6 +11,7 @@ import torch
 from scipy.stats import ks_2samp
 
 from diffeo import flows
+from diffeo.bijections.rounding import predicted_error
 from diffeo.diagnostics import checks
 from diffeo.testing.cases.named_flows import SMALL
 from diffeo.toys import TOYS
@@ -105,7 +106,7 @@ def test_what_follows_the_density_is_the_base_in_noise(name, features):
     base = flow.base.sample((count,), generator=generator)
     assert alike(flow.encode(flow.sample((count,), generator=generator)), base) >= LEAST
     # Draws of p that no sampler made: those of a Cauchy density, kept with a chance in proportion to p.
-    wide = torch.empty(40_000, features, dtype=torch.float64).cauchy_(0.0, 1.5, generator=generator)
+    wide = torch.empty(60_000, features, dtype=torch.float64).cauchy_(0.0, 1.5, generator=generator)
     wide_log_prob = -torch.log(math.pi * 1.5 * (1 + (wide / 1.5).square())).sum(-1)
     ratio = flow.log_prob(wide) - wide_log_prob
     chance = torch.rand(len(wide), generator=generator, dtype=torch.float64).log()
@@ -120,8 +121,10 @@ def test_rows_come_back(name, features):
     flow = trained(name, features)
     noise = torch.randn(16, features, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     x = torch.cat([data(name, features)[:64].double(), 3 * noise])
-    back = flow.decode(flow.encode(x))
-    torch.testing.assert_close(back, x, rtol=0, atol=1e-9)
+    off = (flow.decode(flow.encode(x)) - x).abs().amax(-1)
+    assert (off[:64] <= 1e-9).all()
+    # Far from its rows a flow may be in bad condition; then that is predicted.
+    assert (off <= predicted_error(flow.bijection, x, inverse=True).clamp(min=1e-9)).all()
 
 
 @torch.no_grad()
