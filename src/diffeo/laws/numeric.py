@@ -15,6 +15,11 @@ from diffeo.kernels.snap import snap
 from diffeo.laws.law import Law
 
 
+#: Evaluations of a search: halving a bracket of 60 alone takes 59 to a rounding of float64, and Newton's
+#: steps in between at most as many again.
+_MOST = 200
+
+
 class Inversion(NamedTuple):
     """An inverse and how well it was found, per element.
 
@@ -69,9 +74,10 @@ class NumericLaw(Law):
         return torch.where(ok, value, far), log_slope
 
     def inverse(self, v: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """Return u and log ∂u/∂v."""
+        """Return u and log ∂u/∂v; NaN where the search did not arrive."""
         found = self.inverse_with_info(v, theta)
-        return found.value, found.log_slope
+        lost = torch.where(found.converged, 0.0, torch.nan).to(v.dtype)
+        return found.value + lost, found.log_slope + lost
 
     def inverse_with_info(self, v: Tensor, theta: Tensor) -> Inversion:
         """Return u and log ∂u/∂v, with what the search for it reached."""
@@ -83,6 +89,7 @@ class NumericLaw(Law):
             torch.where(inside, v, (low + high) / 2),
             -self.bound,
             self.bound,
+            max_iter=_MOST,
         )
         above = v >= high
         slope = torch.where(above, high_slope, low_slope)
