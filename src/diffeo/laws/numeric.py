@@ -14,7 +14,6 @@ from diffeo.kernels.safe import split_safe
 from diffeo.kernels.snap import snap
 from diffeo.laws.law import Law
 
-
 #: Evaluations of a search: halving a bracket of 60 alone takes 59 to a rounding of float64, and Newton's
 #: steps in between at most as many again.
 _MOST = 200
