@@ -27,7 +27,8 @@ def TTF(
     """Tail transform flow: a neural spline flow whose output is stretched to power-law tails.
 
     x_i = μ_i + σ_i (s / λ_is) (erfc(│u_i│ / √2)^−λ_is − 1), with u the output of a spline flow: each
-    column has a learnable weight for each of its tails, made of c where there is a context. A flow of
+    column has a learnable weight for each of its tails, made of c where there is a context; the splines
+    end in the identity, so that λ is the shape of the tail, 1/λ its degrees of freedom. A flow of
     bounded slopes on a normal base has normal tails, whatever it learns; this one has those of the data.
 
     Source: Hickling & Prangle, *Flexible tails for normalizing flows* (2025), sections 3.1–3.3 ("TTF":
@@ -39,7 +40,7 @@ def TTF(
         transforms: layers of the spline flow (see :func:`NSF`).
         bins: K of its splines.
         bound: half the width of their box.
-        shape: λ of the untrained tails (see :class:`diffeo.laws.Tails`).
+        shape: λ of the untrained tails, which stays below 1 (see :class:`diffeo.laws.Tails`).
         hidden: hidden widths of the conditioners.
         activation: their activation.
         base: the base density, the standard normal if not given.
