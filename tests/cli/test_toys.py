@@ -29,6 +29,9 @@ def test_every_flow_is_trained_and_measured(ran):
         # Never below the entropy but by chance, and not far above what a normal density reaches.
         assert -4 * found["error"] < found["kl"] < 3
         assert found["steps"] > 0
+        assert found["aim"] == 0.02
+        mark = "✓" if found["kl"] <= 0.02 else "✗"
+        assert f"{found['kl']:.4f} ± {found['error']:.4f} {mark}" in said
         assert f"{found['kl']:.4f} ± {found['error']:.4f}" in said
 
 

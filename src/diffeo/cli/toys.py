@@ -74,22 +74,25 @@ def toys(
 
 
 def _facts(found: dict[tuple[str, str], Run]) -> list[dict[str, Any]]:
+    from diffeo.cli.toy_runs import aim
+
     kept = ("toy", "flow", "kl", "error", "seconds", "steps")
-    return [{name: getattr(run, name) for name in kept} for run in found.values()]
+    return [{**{k: getattr(run, k) for k in kept}, "aim": aim(run.toy)} for run in found.values()]
 
 
 def _table(names: list[str], flows: list[str], found: dict[tuple[str, str], Run]) -> Any:
     from rich.table import Table
 
+    from diffeo.cli.toy_runs import aim
     from diffeo.toys import TOYS
 
     table = Table("toy", box=None, pad_edge=False)
-    for heading in ("entropy H", *flows):
+    for heading in ("entropy H", "aim", *flows):
         table.add_column(heading, justify="right")
     for name in names:
         runs = [found[name, flow] for flow in flows]
-        cells = [f"{run.kl:.4f} ± {run.error:.4f}" for run in runs]
-        table.add_row(name, f"{TOYS[name].entropy:.4f}", *cells)
+        cells = [f"{run.kl:.4f} ± {run.error:.4f} {'✓' if run.kl <= aim(name) else '✗'}" for run in runs]
+        table.add_row(name, f"{TOYS[name].entropy:.4f}", f"{aim(name):.2f}", *cells)
     return table
 
 
