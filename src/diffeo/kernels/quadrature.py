@@ -5,10 +5,8 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-import torch
 
 
-@torch.compiler.assume_constant_result
 def gauss_legendre(n: int) -> list[tuple[float, float]]:
     """Return the ``n`` nodes and weights of [0, 1]: exact for polynomials of degree 2n − 1.
 
@@ -16,6 +14,10 @@ def gauss_legendre(n: int) -> list[tuple[float, float]]:
     [(0.5, 1.0)]
     """
     return _rule(n)
+
+
+# What torch.compiler.assume_constant_result sets: that decorator imports the whole compiler, for a second.
+gauss_legendre.__dict__["_dynamo_marked_constant"] = True
 
 
 @cache
