@@ -63,7 +63,7 @@ def _first_row(tensor: Tensor, rows: int) -> int | None:
 
 
 def _first_gradient(running: Optimisation, step: int) -> tuple[str, str, int | None]:
-    running.optimizer.zero_grad(set_to_none=True)
+    running.flow.zero_grad(set_to_none=True)
     loss = running.loss_of(step)
     if not bool(loss.isfinite()):
         return "loss", "", None

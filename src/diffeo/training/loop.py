@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
@@ -111,10 +112,10 @@ def fit(
             else:
                 load_weights(flow, saved.tensors.weights)
             plan = plan_for(len(train), config, objective.evaluations_apart)
-            running = Optimisation(flow, objective, train, plan, config)
-            run = _Run(running, held, plan, config, callback, path, belongs_to)
-            with terminable(active=path is not None), progress_bar(plan, progress) as show:
-                result = run.go(saved, show).result(config, objective.unit)
+            with contextlib.closing(Optimisation(flow, objective, train, plan, config)) as running:
+                run = _Run(running, held, plan, config, callback, path, belongs_to)
+                with terminable(active=path is not None), progress_bar(plan, progress) as show:
+                    result = run.go(saved, show).result(config, objective.unit)
         finally:
             flow.zero_grad(set_to_none=True)
             flow.eval().to(home)
@@ -256,7 +257,7 @@ class _Run:
             tensors=self.running.capture(),
             step=step,
             seconds=time.perf_counter() - begun,
-            rate=float(self.running.optimizer.param_groups[0]["lr"]),
+            rate=self.running.rate,
             total=state.total + total,
             count=state.count + count,
         )

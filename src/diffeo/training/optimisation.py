@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from diffeo.flows import Flow
 from diffeo.objectives import Batch, Objective
 from diffeo.training.config import TrainConfig
+from diffeo.training.flat import flats_of, has_fused, norm_of
 from diffeo.training.plan import Plan
 from diffeo.training.seeds import derived_seed, generator, seed_step
 from diffeo.training.split import Rows
@@ -54,7 +52,20 @@ def copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class Optimisation:
-    """A flow being trained: it can take steps, and be captured and put back."""
+    """A flow being trained: it can take steps, and be captured and put back.
+
+    Between :meth:`run` and :meth:`close` the trained parameters are views of a few buffers, so that what a
+    step does beside the passes through the flow costs little: one copy of the gradients, one norm, one
+    kernel for AdamW with clipping, one for the average.
+
+    Attributes:
+        flats: the buffers. ``flats[k].weights`` are the weights that AdamW moves; that attribute stays one
+            tensor for the whole fit.
+        changed: functions without arguments that are called whenever those have changed: after a step, a
+            restore, and around an evaluation of the average. A copy of ``weights`` in another dtype is kept
+            true by ``changed.append(lambda: shadow.copy_(flat.weights))``.
+        rate: the learning rate of the last step.
+    """
 
     def __init__(
         self, flow: Flow, objective: Objective, train: Rows, plan: Plan, config: TrainConfig
@@ -62,25 +73,37 @@ class Optimisation:
         self.flow, self.objective, self.train, self.plan, self.config = flow, objective, train, plan, config
         self.device = train.x.device
         self.parameters = [p for p in flow.parameters() if p.requires_grad]
-        groups = [
-            # Decay pulls towards zero: right for matrices, wrong for biases, scales and locations.
-            {"params": [p for p in self.parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
-            {"params": [p for p in self.parameters if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        groups = [group for group in groups if group["params"]] or groups[:1]
-        self.gated = True
-        try:
-            self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
-        except RuntimeError:  # this device has no fused kernel
-            self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
-            self.gated = False
+        self.gated = has_fused(self.parameters)
+        self.flats = flats_of(self.parameters, config.weight_decay, fused=self.gated)
+        self.changed: list[Callable[[], object]] = []
+        self.rate = 0.0
         self.average: dict[str, Tensor] = {}
+        self._averages: list[Tensor] = []
         if config.averaging:
-            self.average = copied(
-                {k: v for k, v in weights_of(flow).items() if v.is_floating_point() and v.isfinite().all()}
-            )
+            self._averages = [flat.weights.clone() for flat in self.flats]
+            self.average = self._named_averages()
+        self._bad = torch.zeros((), dtype=torch.float32, device=self.device)
         self._order: tuple[int, Tensor] | None = None
         self._noise = _deviation(train.x) * config.noise if config.noise else None
+
+    def _named_averages(self) -> dict[str, Tensor]:
+        """Return what is averaged, by name: views of the buffers for parameters, copies for the rest."""
+        flat = {
+            p: view
+            for flat, average in zip(self.flats, self._averages, strict=True)
+            for p, view in zip(flat.parameters, flat.views(average), strict=True)
+        }
+        names = dict(self.flow.named_parameters(remove_duplicate=False))
+        return {
+            name: flat[names[name]] if names.get(name) in flat else tensor.detach().clone()
+            for name, tensor in weights_of(self.flow).items()
+            if tensor.is_floating_point() and tensor.isfinite().all()
+        }
+
+    def close(self) -> None:
+        """Give the parameters back the storage that they had, with their values as they are now."""
+        for flat in self.flats:
+            flat.detach()
 
     # -- rows ------------------------------------------------------------------------------------
 
@@ -105,6 +128,10 @@ class Optimisation:
         """Return the objective on the batch of ``step``; the same every time it is asked."""
         batch = self.batch_of(step)
         seed_step(self.config.seed, step, self.device)
+        return self.loss_on(batch)
+
+    def loss_on(self, batch: Batch) -> Tensor:
+        """Return the objective on a batch."""
         return self.objective.loss(self.flow, batch)
 
     # -- steps -----------------------------------------------------------------------------------
@@ -115,33 +142,61 @@ class Optimisation:
         From the first loss or norm that is not finite, no step changes the weights: a flag on the
         device gates the fused kernel, so that nothing has to be read back in between.
         """
-        count = last - first
-        losses = torch.zeros(count, dtype=self.train.x.dtype, device=self.device)
-        norms = torch.zeros_like(losses)
-        bad = torch.zeros((), dtype=torch.float32, device=self.device)
-        limit = math.inf if self.config.clip_norm is None else self.config.clip_norm
-        live = self._averaged_tensors()
+        for flat in self.flats:
+            flat.attach()
         self.flow.train()
-        for k in range(count):
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate(first + k)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss = self.loss_of(first + k)
-            loss.backward()
-            norm = clip_grad_norm_(self.parameters, limit)
-            with torch.no_grad():
-                losses[k], norms[k] = loss, norm
-                bad = torch.maximum(bad, (~torch.isfinite(loss + norm)).float())
-            if self.gated:
-                self.optimizer.found_inf = bad  # pyright: ignore[reportAttributeAccessIssue]
-            elif bool(bad):
-                continue
-            self.optimizer.step()
-            if live:
-                # Early on the average follows closely: (1 + k) / (10 + k), as in TensorFlow's.
-                decay = min(self.config.averaging, (1 + first + k) / (10 + first + k))
-                get_ema_multi_avg_fn(decay)([self.average[n] for n in live], list(live.values()), k)
-        return losses, norms
+        self._bad.zero_()
+        buffers = self._averaged_buffers()
+        found: list[tuple[Tensor, Tensor]] = []
+        for step in range(first, last):
+            self.rate = rate(step)
+            batch = self.batch_of(step)
+            seed_step(self.config.seed, step, self.device)
+            # Early on the average follows closely: (1 + k) / (10 + k), as in TensorFlow's.
+            weight = 1 - min(self.config.averaging, (1 + step) / (10 + step))
+            found.append(self._step(batch, self.rate, weight, buffers))
+        losses, norms = zip(*found, strict=True)
+        return torch.stack(losses).to(self.train.x.dtype), torch.stack(norms).to(self.train.x.dtype)
+
+    def _step(
+        self, batch: Batch, rate: float, weight: float, buffers: list[tuple[Tensor, Tensor]]
+    ) -> tuple[Tensor, Tensor]:
+        """Take one step; return its loss and the norm of its gradient."""
+        for p in self.parameters:
+            p.grad = None
+        loss = self.loss_on(batch)
+        loss.backward()
+        loss = loss.detach()
+        with torch.no_grad():
+            for flat in self.flats:
+                flat.gather()
+            norm = norm_of(self.flats)
+            torch.maximum(self._bad, (~torch.isfinite(loss + norm)).float(), out=self._bad)
+            if not self.gated and bool(self._bad):
+                return loss, norm
+            limit = self.config.clip_norm
+            # What the kernel divides gradients by: 1, or what brings them down to the limit.
+            scale = None if limit is None else (norm / limit).clamp_min(1.0).float()
+            for flat in self.flats:
+                flat.update(rate, scale, self._bad)
+            for average, flat in zip(self._averages, self.flats, strict=False):
+                average.lerp_(flat.weights, weight)
+            for average, live in buffers:
+                average.lerp_(live, weight)
+        self._tell()
+        return loss, norm
+
+    def _tell(self) -> None:
+        for hear in self.changed:
+            hear()
+
+    def _averaged_buffers(self) -> list[tuple[Tensor, Tensor]]:
+        """Return pairs (average, tensor) of what is averaged and in no buffer of ours."""
+        trained = {
+            name for name, p in self.flow.named_parameters(remove_duplicate=False) if p.requires_grad
+        }
+        pairs = self._averaged_tensors().items()
+        return [(self.average[name], live) for name, live in pairs if name not in trained]
 
     def _averaged_tensors(self) -> dict[str, Tensor]:
         return {k: v for k, v in weights_of(self.flow).items() if k in self.average} if self.average else {}
@@ -150,23 +205,19 @@ class Optimisation:
 
     def capture(self) -> Tensors:
         """Return copies of everything that steps change."""
-        moments = {
-            f"{k}/{name}": value
-            for k, state in self.optimizer.state_dict()["state"].items()
-            for name, value in state.items()
-        }
-        return Tensors(copied(weights_of(self.flow)), copied(moments), copied(self.average))
+        moments = {name: t for flat in self.flats for name, t in flat.moments().items()}
+        return Tensors(copied(weights_of(self.flow)), moments, copied(self.average))
 
+    @torch.no_grad()
     def restore(self, tensors: Tensors) -> None:
         """Put captured copies back; they stay as they are."""
+        for flat in self.flats:
+            flat.attach()
+            flat.load_moments(tensors.optimizer)
         load_weights(self.flow, tensors.weights)
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in tensors.optimizer.items():
-            number, moment = name.split("/")
-            state.setdefault(int(number), {})[moment] = tensor.clone()
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-        self.average = copied(tensors.average)
+        for name, tensor in tensors.average.items():
+            self.average[name].copy_(tensor)
+        self._tell()
 
     @contextlib.contextmanager
     def averaged(self) -> Generator[Flow]:
@@ -176,10 +227,12 @@ class Optimisation:
             return
         own = copied(self._averaged_tensors())
         load_weights(self.flow, self.average)
+        self._tell()
         try:
             yield self.flow
         finally:
             load_weights(self.flow, own)
+            self._tell()
 
 
 def _deviation(x: Tensor) -> Tensor:
