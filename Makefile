@@ -4,8 +4,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
+BENCH := .venv-bench
 
-.PHONY: run test lint format reliability clean
+.PHONY: run test lint format reliability bench clean
 
 run: $(STAMP)
 	$(BIN)/diffeo demo
@@ -15,17 +16,30 @@ test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(STAMP)
-	$(BIN)/ruff format --check src tests scripts
-	$(BIN)/ruff check src tests scripts
+	$(BIN)/ruff format --check src tests scripts benchmarks
+	$(BIN)/ruff check src tests scripts benchmarks
 	$(BIN)/lint-imports
 	$(BIN)/pyright
 
 format: $(STAMP)
-	$(BIN)/ruff format src tests scripts
-	$(BIN)/ruff check --fix src tests scripts
+	$(BIN)/ruff format src tests scripts benchmarks
+	$(BIN)/ruff check --fix src tests scripts benchmarks
 
 reliability: $(STAMP)
 	$(BIN)/python scripts/reliability.py --json results/reliability.json
+
+# The peers go into an environment of their own. QUICK=1 takes under ten minutes; GPU=1 measures the GPU; ONLY
+# and DATA are the options of benchmarks/run.py.
+bench: $(BENCH)/installed
+	$(BENCH)/bin/python -m benchmarks.run $(if $(QUICK),--quick) $(if $(GPU),--gpu) \
+		$(if $(ONLY),--only $(ONLY)) $(if $(DATA),--data $(DATA))
+
+$(BENCH)/installed: pyproject.toml benchmarks/requirements.txt benchmarks/requirements-distrax.txt
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -e . -r benchmarks/requirements.txt
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements-distrax.txt \
+		|| echo "distrax cannot be installed here: its rows will be empty"
+	touch $@
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -33,4 +47,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv $(BENCH) .pytest_cache .ruff_cache .hypothesis build dist

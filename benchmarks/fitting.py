@@ -1,0 +1,99 @@
+"""Wall-clock of a fit to the held-out nats that the best peer reaches in its own training loop.
+
+Each peer trains its RQ-spline couplings (FrEIA: affine ones, having no others) by the loop, batch size and
+learning rate of its own documentation, and once more with batches of 512 rows, for the whole budget. The
+target is the best that any of them ever saw on the held-out rows; their clocks stand still while these are
+measured. Then ``diffeo.fit`` runs with its defaults, with time budgets from a sixteenth of theirs on, each
+twice the one before, until one reaches the target. Its clock is the wall's, from the call on.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.cases import Case
+from benchmarks.libraries import PEERS
+from benchmarks.tables import Table
+from benchmarks.workers import Handle, asked
+
+
+def measured(
+    tables: dict[str, Table],
+    names: Sequence[str],
+    seconds: float,
+    batches: Sequence[int | None],
+    device: str,
+    say: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """Return for each table what each library reached and when."""
+    found: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (train, held) in tables.items():
+            path = Path(folder) / "rows.npz"
+            np.savez(path, train=train, held=held)
+            case = Case("fit", "spline", features=train.shape[1], device=device)
+            peers = {
+                peer: _best([_fitted(peer, case, path, seconds, batch, say) for batch in batches])
+                for peer in names
+                if peer in PEERS
+            }
+            reached = [result["nats"] for result in peers.values() if "nats" in result]
+            ours = {"diffeo": _ours(case, path, seconds, max(reached), say)} if reached else {}
+            found.append(
+                {
+                    "table": name,
+                    "rows": len(train),
+                    "held": len(held),
+                    "columns": train.shape[1],
+                    "budget": seconds,
+                    "batches": list(batches),
+                    "target": max(reached, default=None),
+                    "results": {**ours, **peers},
+                }
+            )
+    return found
+
+
+def _fitted(
+    name: str, case: Case, path: Path, seconds: float, batch: int | None, say: Callable[[str], None]
+) -> dict[str, Any]:
+    say(f"fit: {path.stem} D={case.features}, {name}, {seconds:.3g} s, batch {batch or 'documented'}")
+    case = replace(case, law="affine") if name == "FrEIA" else case
+    worker = Handle(name)
+    request = {"op": "fit", "case": asked(case), "rows": str(path), "seconds": seconds, "batch": batch}
+    answer = worker.ask(request, 4 * seconds + 300)
+    worker.close()
+    trace = [(s, nats) for s, nats in answer.get("trace", []) if math.isfinite(nats)]
+    if "trace" not in answer:
+        return answer
+    if not trace:
+        return {"error": "no finite held-out density"}
+    at, nats = max(trace, key=lambda point: point[1])
+    return {"nats": nats, "at": at, "batch": batch, "budget": seconds, "trace": trace}
+
+
+def _best(results: list[dict[str, Any]]) -> dict[str, Any]:
+    finished = [result for result in results if "nats" in result]
+    return max(finished, key=lambda result: result["nats"]) if finished else results[0]
+
+
+def _ours(
+    case: Case, path: Path, seconds: float, target: float, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Return the first of the growing budgets that reaches the target, or the last."""
+    result: dict[str, Any] = {}
+    for share in (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0):
+        result = _fitted("diffeo", case, path, seconds * share, None, say)
+        if "trace" not in result:
+            return result
+        times = [s for s, nats in result["trace"] if nats >= target]
+        if times:
+            return {**result, "reached": times[0], "ratio": times[0] / seconds}
+    return result

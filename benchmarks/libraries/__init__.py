@@ -1,0 +1,32 @@
+"""How each library does the work: one small adapter a library, all with the methods of ``Library``."""
+
+from benchmarks.libraries.library import Lacks, Library
+
+#: Name in the report ↦ module of this folder, and its variant.
+LIBRARIES: dict[str, tuple[str, str]] = {
+    "diffeo": ("ours", "auto"),
+    "diffeo float32": ("ours", "float32"),
+    "zuko": ("zuko", ""),
+    "nflows": ("nflows", ""),
+    "normflows": ("normflows", ""),
+    "torchflows": ("torchflows", ""),
+    "FrEIA": ("freia", ""),
+    "flowjax": ("flowjax", ""),
+    "distrax": ("distrax", ""),
+}
+
+#: Entries of the memory table only.
+MEMORY: dict[str, tuple[str, str]] = {"diffeo, memory constant": ("ours", "constant")}
+
+#: The matrix products of a step alone, by the route that they take.
+FLOORS: dict[str, tuple[str, str]] = {
+    "products float32": ("products", "float32"),
+    "products float32 oneDNN": ("products", "float32 oneDNN"),
+    "products bfloat16": ("products", "bfloat16"),
+}
+
+ALL = {**LIBRARIES, **MEMORY, **FLOORS}
+OURS = ("diffeo", "diffeo float32", *MEMORY)
+PEERS = tuple(name for name in LIBRARIES if name not in OURS)
+
+__all__ = ["ALL", "FLOORS", "LIBRARIES", "MEMORY", "OURS", "PEERS", "Lacks", "Library"]

@@ -1,0 +1,93 @@
+"""The machine, in words that name no one: processor, cores, accelerator, versions."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "diffeo",
+    "torch",
+    "zuko",
+    "nflows",
+    "normflows",
+    "torchflows",
+    "FrEIA",
+    "jax",
+    "jaxlib",
+    "flowjax",
+    "equinox",
+    "optax",
+    "distrax",
+    "dm-haiku",
+    "tfp-nightly",
+    "numpy",
+)
+
+
+def cores() -> int:
+    """Return the physical cores that this process may use."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    places = {
+        tuple(re.findall(r"^(?:physical id|core id)\s*:\s*(\d+)", block, re.M))
+        for block in _cpuinfo().split("\n\n")
+        if block.strip()
+    }
+    return min(allowed, len(places)) if places and () not in places else allowed
+
+
+def processor() -> str:
+    """Return the processor's name."""
+    found = re.search(r"^model name\s*:\s*(.+)$", _cpuinfo(), re.M)
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def facts(gpu: str = "") -> dict[str, Any]:
+    """Return what the figures depend on."""
+    flags = set((re.search(r"^flags\s*:\s*(.+)$", _cpuinfo(), re.M) or [""])[0].split())
+    of_interest = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+    return {
+        "processor": processor(),
+        "cores": cores(),
+        "instructions": [flag for flag in of_interest if flag in flags],
+        "gpu": gpu,
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "versions": {name: version for name in PACKAGES if (version := _version(name))},
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def slug(found: dict[str, Any]) -> str:
+    """Return a name for files.
+
+    >>> slug({"processor": "AMD EPYC", "cores": 2, "gpu": ""})
+    'amd-epyc-2-cores'
+    """
+    words = found["gpu"] or f"{found['processor']} {found['cores']} cores"
+    words = re.sub(r"\(r\)|\(tm\)|cpu|processor|@.*ghz", " ", words.lower())
+    return re.sub(r"[^a-z0-9]+", "-", words).strip("-")
+
+
+def environment() -> dict[str, str]:
+    """Return variables that give a worker all physical cores."""
+    count = str(cores())
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return {**os.environ, **dict.fromkeys(names, count), "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def _cpuinfo() -> str:
+    path = Path("/proc/cpuinfo")
+    return path.read_text() if path.exists() else ""
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
