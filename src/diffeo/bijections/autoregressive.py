@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from diffeo.bijections.ascent import by_levels, by_stages
 from diffeo.bijections.bijection import Bijection
 from diffeo.bijections.pattern import Pattern, along
 from diffeo.conditioners import OrderedConditioner
-from diffeo.errors import ConfigError, a_part
+from diffeo.errors import ConfigError, a_part, one_of
 from diffeo.kernels.safe import conditioner_input
 from diffeo.kernels.shapes import check_event, context_read, join_batch, safe_context
 from diffeo.kernels.tiles import in_tiles
@@ -22,7 +23,7 @@ class Autoregressive(Bijection):
 
     The Jacobian is triangular in the order of the conditioner, so log │det J│ is the sum of the law's
     log-slopes. ``inverse`` (x → z, the direction of the density) takes one pass of the conditioner;
-    ``forward`` takes one for each level of its graph, D of them for an order.
+    ``forward`` goes up the levels of its graph, D of them for an order, as ``inverse_method`` says.
     ``Inverse(Autoregressive(…))`` is the layer of IAF, with the costs exchanged.
 
     Source: Papamakarios, Pavlakou & Murray, *Masked autoregressive flow* (2017), equations 3–5; Kingma et
@@ -31,9 +32,16 @@ class Autoregressive(Bijection):
     Args:
         law: the elementwise map g.
         conditioner: m, as :class:`~diffeo.conditioners.MaskedMLP`, with ``n_params=law.n_params``.
+        inverse_method: how ``forward`` finds x. All give the same, to rounding, and the same gradients.
+
+            - "incremental" computes each unit of the conditioner once, when all that it sees is known: the
+              arithmetic of one pass. Where a conditioner has no such pass (one of your own, or one that
+              drops units in training), it is "levels".
+            - "levels" takes a pass of the conditioner for each level.
+            - "auto" is "incremental".
 
     Raises:
-        ConfigError: the conditioner has no order, or its sizes do not fit the law.
+        ConfigError: the conditioner has no order, its sizes do not fit the law, or the method is unknown.
         ShapeError: a value does not end in (D,).
 
     >>> from diffeo.conditioners import MaskedMLP
@@ -44,8 +52,9 @@ class Autoregressive(Bijection):
     (torch.Size([4, 3]), torch.Size([4]))
     """
 
-    def __init__(self, law: Law, conditioner: OrderedConditioner) -> None:
+    def __init__(self, law: Law, conditioner: OrderedConditioner, inverse_method: str = "auto") -> None:
         super().__init__()
+        one_of("inverse_method", inverse_method, ("auto", "incremental", "levels"))
         a_part("law", law, Law, "diffeo.laws.Affine()")
         example = "diffeo.conditioners.MaskedMLP(3, n_params=2)"
         a_part("conditioner", conditioner, OrderedConditioner, example)
@@ -54,7 +63,7 @@ class Autoregressive(Bijection):
                 f"conditioner has n_params={conditioner.n_params}; expected {law.n_params}, which is "
                 "law.n_params."
             )
-        self.law, self.conditioner = law, conditioner
+        self.law, self.conditioner, self.inverse_method = law, conditioner, inverse_method
         conditioner.start_at(law.start)
         self.event_shape = torch.Size([conditioner.out_features])
         self.circles = (law.period, law.period)
@@ -64,12 +73,16 @@ class Autoregressive(Bijection):
         check_event("z", z, self.event_shape)
         z, context = join_batch(z, context_read(context, self.conditioner.context), 1)
         context, mark = safe_context(context)
-        x, slopes = torch.zeros_like(z), torch.zeros_like(z)
-        for level in self.conditioner.levels:
-            index = torch.tensor(level, device=z.device)
-            theta = self._steer(x, context).index_select(-2, index)
-            value, log_slope = self.law.forward(z.index_select(-1, index), theta.to(z.dtype))
-            x, slopes = x.index_copy(-1, index, value), slopes.index_copy(-1, index, log_slope)
+        stages = self.conditioner.stages() if self.inverse_method in ("auto", "incremental") else None
+        levels = self.conditioner.levels
+        if stages is None:
+            x, slopes = by_levels(self.law, levels, lambda at: self._steer(at, context), z)
+        else:
+
+            def rows(noise: Tensor, given: Tensor | None) -> Tensor:
+                return torch.stack(by_stages(self.law, levels, stages, noise, given), -2)
+
+            x, slopes = in_tiles(rows, z, context).unbind(-2)
         return _marked(x, slopes.sum(-1), mark)
 
     def inverse(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

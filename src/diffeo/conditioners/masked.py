@@ -9,34 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diffeo.conditioners.conditioner import Linear, activation_of, hidden_sizes, on_circle, with_context
+from diffeo.conditioners.arrival import Arrival, arrival, feature_times, unit_times
+from diffeo.conditioners.conditioner import activation_of, hidden_sizes, on_circle, with_context
+from diffeo.conditioners.masked_layers import MaskedBlock, MaskedLinear, between, zero
+from diffeo.conditioners.masked_stages import MaskedStages
 from diffeo.conditioners.ordered import Adjacency, Graph, Order, OrderedConditioner
 from diffeo.errors import at_least, number
-from diffeo.kernels.tiles import even_linear
 from diffeo.registry import register
-
-
-class MaskedLinear(Linear):
-    """x (W ⊙ M)ᵀ + b: what the mask M forbids is exactly 0, in value and in gradient."""
-
-    mask: Tensor
-
-    def __init__(self, mask: Graph) -> None:
-        super().__init__(mask.shape[1], mask.shape[0])
-        self.register_buffer("mask", torch.as_tensor(mask), persistent=False)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Return x (W ⊙ M)ᵀ + b."""
-        weight = torch.where(self.mask, self.weight, 0.0)
-        if self.training:
-            return nn.functional.linear(input, weight, self.bias)
-        return even_linear(input, weight, self.bias)
-
-
-def _zero(layer: MaskedLinear) -> MaskedLinear:
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
 
 
 class _Masked(OrderedConditioner):
@@ -51,6 +30,34 @@ class _Masked(OrderedConditioner):
     free: nn.Parameter | None
     direct: MaskedLinear | None
     layers: nn.Sequential | None
+
+    #: When inputs, the units of each hidden layer, and outputs arrive, on the way from noise to data.
+    arrivals: list[Arrival]
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return θ of shape ``batch + (D, n_params)``."""
+        if self.free is not None:
+            return self._shaped(self.free.expand(*x.shape[:-1], -1))
+        given = with_context(on_circle(x, self.period), context, self.context)
+        if self.layers is None:
+            assert self.direct is not None
+            return self._shaped(self.direct(given))
+        theta = self.layers(given)
+        return self._shaped(theta if self.direct is None else theta + self.direct(given))
+
+    def stages(self) -> MaskedStages | None:
+        """Return θ level by level, each hidden unit computed once; None where units are dropped."""
+        if self.free is not None or (self.training and self._drops):
+            return None
+        settings = self.n_params, self.period, self.context
+        return MaskedStages(self.layers, self.direct, self.arrivals, *settings)
+
+    def _arrive(self, seen: Sequence[Graph]) -> None:
+        """Note when what arrives; ``seen`` is what the units of each hidden layer see."""
+        features, count = feature_times(self.levels), len(self.levels)
+        inputs = np.tile(features + 1, 1 if self.period is None else 2)
+        times = [np.pad(inputs, (0, self.context)), *(unit_times(sets, features) for sets in seen)]
+        self.arrivals = [arrival(those, count) for those in [*times, features.repeat(self.n_params)]]
 
     def outlet(self) -> nn.Parameter | None:
         """Return the last bias; that of the direct connections where there are no others."""
@@ -78,12 +85,12 @@ class _Masked(OrderedConditioner):
         return MaskedLinear(self._input(seen))
 
     def _exit(self, seen: Graph) -> MaskedLinear:
-        return _zero(MaskedLinear(self._repeated(_within(seen, self.graph))))
+        return zero(MaskedLinear(self._repeated(_within(seen, self.graph))))
 
     def _direct(self, widths: Sequence[int]) -> MaskedLinear | None:
         if min(widths, default=0) >= len(self._distinct()):
             return None
-        return _zero(MaskedLinear(self._input(self._repeated(self.graph))))
+        return zero(MaskedLinear(self._input(self._repeated(self.graph))))
 
     def _input(self, mask: Graph) -> Graph:
         """Return the mask for what is seen: x, or its cosines and sines, and all of the context."""
@@ -153,6 +160,7 @@ class MaskedMLP(_Masked):
         self._lies_on(period)
         activation_of(activation)
         number("dropout", dropout, least=0, below=1)
+        self._drops = dropout > 0
         widths = hidden_sizes(hidden)
         self.layers = self.direct = None
         self.free = None
@@ -160,46 +168,15 @@ class MaskedMLP(_Masked):
             self.free = nn.Parameter(torch.zeros(features * n_params))
             return
         self.direct = self._direct(widths)
+        seen = [self._seen(width) for width in widths]
+        self._arrive(seen)
         if not widths:
             return
-        seen = [self._seen(width) for width in widths]
         layers: list[nn.Module] = [self._entry(seen[0])]
         for before, after in pairwise(seen):
-            layers += _between(activation, dropout)
+            layers += between(activation, dropout)
             layers.append(MaskedLinear(_within(before, after)))
-        self.layers = nn.Sequential(*layers, *_between(activation, dropout), self._exit(seen[-1]))
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return θ of shape ``batch + (D, n_params)``."""
-        if self.free is not None:
-            return self._shaped(self.free.expand(*x.shape[:-1], -1))
-        given = with_context(on_circle(x, self.period), context, self.context)
-        if self.layers is None:
-            assert self.direct is not None
-            return self._shaped(self.direct(given))
-        theta = self.layers(given)
-        return self._shaped(theta if self.direct is None else theta + self.direct(given))
-
-
-def _between(activation: str, dropout: float) -> list[nn.Module]:
-    return [activation_of(activation), *([nn.Dropout(dropout)] if dropout else [])]
-
-
-class _Block(nn.Module):
-    """h + W₂ σ(W₁ σ(h)), masked."""
-
-    def __init__(self, mask: Graph, activation: str, dropout: float) -> None:
-        super().__init__()
-        self.inner = nn.Sequential(
-            activation_of(activation),
-            MaskedLinear(mask),
-            activation_of(activation),
-            nn.Dropout(dropout),
-            MaskedLinear(mask),
-        )
-
-    def forward(self, h: Tensor) -> Tensor:
-        return h + self.inner(h)
+        self.layers = nn.Sequential(*layers, *between(activation, dropout), self._exit(seen[-1]))
 
 
 @register("conditioners.MaskedResidualMLP")
@@ -246,6 +223,7 @@ class MaskedResidualMLP(_Masked):
         self._lies_on(period)
         activation_of(activation)
         number("dropout", dropout, least=0, below=1)
+        self._drops = dropout > 0
         at_least("width", width, 1)
         at_least("blocks", blocks, 0)
         self.direct = None
@@ -255,18 +233,12 @@ class MaskedResidualMLP(_Masked):
             return
         self.direct = self._direct([width])
         seen = self._seen(width)
+        self._arrive([seen])
+        inputs, units, outputs = self.arrivals
+        self.arrivals = [inputs, *[units] * (2 * blocks + 1), outputs]
         self.layers = nn.Sequential(
             self._entry(seen),
-            *(_Block(_within(seen, seen), activation, dropout) for _ in range(blocks)),
+            *(MaskedBlock(_within(seen, seen), activation, dropout) for _ in range(blocks)),
             activation_of(activation),
             self._exit(seen),
         )
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return θ of shape ``batch + (D, n_params)``."""
-        if self.free is not None:
-            return self._shaped(self.free.expand(*x.shape[:-1], -1))
-        given = with_context(on_circle(x, self.period), context, self.context)
-        assert self.layers is not None
-        theta = self.layers(given)
-        return self._shaped(theta if self.direct is None else theta + self.direct(given))

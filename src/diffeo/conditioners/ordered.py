@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from diffeo.conditioners.conditioner import Conditioner
+from diffeo.conditioners.staged import Stages
 from diffeo.errors import ConfigError, at_least, one_of
 
 #: "ascending", "descending", or the features from the first to the last.
@@ -37,6 +38,21 @@ class OrderedConditioner(Conditioner):
 
     graph: Graph
     levels: list[list[int]]
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        """Let a class with a network of its own have its own stages, or none."""
+        super().__init_subclass__(**settings)
+        if "forward" in cls.__dict__ and "stages" not in cls.__dict__:
+            cls.stages = OrderedConditioner.stages
+
+    def stages(self) -> Stages | None:
+        """Return a pass of this network that goes level by level, or None where it has no such pass.
+
+        It gives what ``forward`` gives to each level, to rounding, and computes nothing twice; a row's does
+        not depend on other rows. The method is that of the class that wrote ``forward``: a subclass with
+        another network inherits None.
+        """
+        return None
 
     @classmethod
     def recorded(cls, arguments: dict[str, Any]) -> dict[str, Any]:
