@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diffeo.kernels.native import Compiled
 from diffeo.kernels.safe import split_safe
 from diffeo.laws.law import Law
 from diffeo.registry import register
@@ -28,6 +29,10 @@ class Additive(Law):
     def n_params(self) -> int:
         """Return 1: the shift t."""
         return 1
+
+    def compiled(self) -> Compiled:
+        """Return the kernels' additive law."""
+        return Compiled("additive")
 
     def forward(self, u: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Return u + t and 0."""

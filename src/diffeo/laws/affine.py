@@ -9,6 +9,7 @@ from torch import Tensor
 
 from diffeo.errors import number
 from diffeo.kernels.affine import scale_shift, unscale_unshift
+from diffeo.kernels.native import Compiled
 from diffeo.kernels.safe import bounded
 from diffeo.laws.law import Law
 from diffeo.registry import register
@@ -43,6 +44,10 @@ class Affine(Law):
     def n_params(self) -> int:
         """Return 2: the raw log-scale and the shift."""
         return 2
+
+    def compiled(self) -> Compiled:
+        """Return the kernels' affine law."""
+        return Compiled("affine", (self.bound,))
 
     def forward(self, u: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Return u · exp(s) + t and s."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from diffeo.errors import a_part
+from diffeo.kernels.native import Compiled
 from diffeo.laws.law import Law
 from diffeo.registry import register
 
@@ -44,6 +45,11 @@ class Inverted(Law):
     def start(self) -> tuple[float, ...] | None:
         """Return that of the law."""
         return self.law.start
+
+    def compiled(self) -> Compiled | None:
+        """Return that of the law, the other way round."""
+        compiled = self.law.compiled()
+        return None if compiled is None else replace(compiled, inverted=not compiled.inverted)
 
     def forward(self, u: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Return g⁻¹(u; θ) and its log-slope."""

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
+from diffeo.kernels.native import Compiled
+
 
 def spread(count: int, reach: float) -> tuple[float, ...]:
     """Return ``count`` numbers that divide [−reach, reach] evenly; 0 if it is one.
@@ -48,6 +50,13 @@ class Law(ABC):
 
         A law that adds up like components says where they begin: alike at zero, all would have the same
         gradient, and stay one component for ever.
+        """
+        return None
+
+    def compiled(self) -> Compiled | None:
+        """Return how the law is called in the compiled kernels, or None for one that they do not know.
+
+        What they compute is what ``forward`` and ``inverse`` say, to rounding: these are the reference.
         """
         return None
 

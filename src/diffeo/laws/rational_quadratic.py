@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from diffeo.errors import number
+from diffeo.kernels.native import MOST_BINS, Compiled
 from diffeo.kernels.safe import bounded
 from diffeo.laws.knots import Knots, Piece, box_corners, check_box, largest_share, through
 from diffeo.laws.law import Law
@@ -70,6 +71,13 @@ class RationalQuadratic(Law):
             slopes = torch.nn.functional.pad(slopes, (1, 1), value=1.0)
         xs, ys = box_corners(theta[..., : 2 * k], self.bound, self.min_bin)
         return Knots(xs, ys, slopes)
+
+    def compiled(self) -> Compiled | None:
+        """Return the kernels' spline; None for more bins than they have room for."""
+        if self.bins > MOST_BINS:
+            return None
+        numbers = (self.bound, self.min_bin, -math.log(self.min_slope))
+        return Compiled("rational quadratic", numbers, (self.bins, int(self.tails == "matching")))
 
     def forward(self, u: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Return v and log ∂v/∂u."""

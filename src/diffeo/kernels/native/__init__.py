@@ -1,0 +1,19 @@
+"""Compiled kernels for the processor: whole layers of the laws that most flows have, and derivatives."""
+
+from diffeo.kernels.native.library import MOST_BINS, Compiled, has_bfloat16, kept, library
+from diffeo.kernels.native.network import ACTIVATIONS, Network
+from diffeo.kernels.native.pool import Pool
+from diffeo.kernels.native.program import Kept, Program
+
+__all__ = [
+    "ACTIVATIONS",
+    "MOST_BINS",
+    "Compiled",
+    "Kept",
+    "Network",
+    "Pool",
+    "Program",
+    "has_bfloat16",
+    "kept",
+    "library",
+]

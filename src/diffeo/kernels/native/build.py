@@ -1,0 +1,93 @@
+"""The kernels in ``source/``, compiled once for this processor and kept in the user's cache."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+SOURCE = Path(__file__).parent / "source"
+
+#: No option that would let a formula be rearranged: what is written is what is computed.
+FLAGS = (
+    "-std=gnu++17",
+    "-O3",
+    "-march=native",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fPIC",
+    "-shared",
+)
+
+#: Seconds that a compiler is given.
+PATIENCE = 120.0
+
+
+def kept_at() -> Path:
+    """Return where the compiled library of these sources, this compiler and this processor is kept.
+
+    ``DIFFEO_CACHE`` names the folder; otherwise it is ``diffeo`` in the user's cache.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(SOURCE.iterdir()):
+        digest.update(path.name.encode() + path.read_bytes())
+    digest.update(repr((FLAGS, _compiler(), platform.machine(), _processor())).encode())
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "diffeo"
+    return Path(os.environ.get("DIFFEO_CACHE") or default) / f"native-{digest.hexdigest()[:24]}.so"
+
+
+def build() -> Path | None:
+    """Return the compiled library, compiling it where it is not kept yet; None where that cannot be done.
+
+    What cannot be compiled is said once, in the log: the kernels are a faster way of what torch does too.
+    """
+    path = kept_at()
+    if path.exists():
+        return path
+    compiler = _compiler()
+    if compiler is None:
+        _say("no C++ compiler was found (CXX, c++, g++, clang++)")
+        return None
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            aside = Path(folder) / path.name
+            for openmp in (["-fopenmp"], []):  # without it the kernels run on one thread
+                command = [*shlex.split(compiler), *FLAGS, *openmp, str(SOURCE / "diffeo.cpp")]
+                done = subprocess.run(
+                    [*command, "-o", str(aside)], capture_output=True, timeout=PATIENCE, check=False
+                )
+                if done.returncode == 0:
+                    os.replace(aside, path)  # whole or not there, whoever else is compiling
+                    return path
+    except (OSError, subprocess.SubprocessError) as error:
+        _say(str(error))
+        return None
+    _say(done.stderr.decode(errors="replace")[-300:])
+    return None
+
+
+def _compiler() -> str | None:
+    named = os.environ.get("CXX")
+    if named:
+        return named
+    return next((found for name in ("c++", "g++", "clang++") if (found := shutil.which(name))), None)
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        about = {line.partition(":")[0].strip(): line for line in lines}
+        return about.get("model name", "") + about.get("flags", about.get("Features", ""))
+    return platform.processor()
+
+
+def _say(reason: str) -> None:
+    logging.getLogger("diffeo.kernels").info("the compiled kernels are not used: %s", reason)

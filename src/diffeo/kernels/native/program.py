@@ -1,0 +1,310 @@
+"""A layer as the compiled kernels are told it: what is seen, the network, the law, what is moved."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffeo.kernels.native.levels import levels_of
+from diffeo.kernels.native.library import LAWS, Compiled, library
+from diffeo.kernels.native.network import ACTIVATIONS, BY_GIVEN, STEPS, Mask, Network
+from diffeo.kernels.native.pool import Pool
+
+#: Numbers of a vector, columns of a panel, and rows of a block, as in ``source/``.
+LANES, PANEL, BLOCK = 16, 32, 8
+
+#: Rows of a thread between two sums into the gradients of weights, as in ``source/diffeo.cpp``.
+ROWS_A_THREAD = 256
+
+
+class Kept(NamedTuple):
+    """What the way back needs: θ, what each layer and some activations were given, the packed weights."""
+
+    theta: Tensor
+    inputs: Tensor
+    given: Tensor | None
+    packed: Tensor
+
+
+def _padded(n: int) -> int:
+    return -(-n // LANES) * LANES
+
+
+class _Net(ctypes.Structure):
+    """``Network`` of ``source/perceptron.h``."""
+
+    _fields_ = [
+        *[(name, ctypes.c_int64) for name in ("n_steps", "n_layers")],
+        *[(name, ctypes.c_void_p) for name in ("steps", "ins", "outs", "forth", "back", "bias")],
+        *[(name, ctypes.c_void_p) for name in ("forth_ranges", "back_ranges", "row_ranges")],
+        *[(name, ctypes.c_int64) for name in ("activation", "width", "n_seen", "context")],
+        ("seen", ctypes.c_void_p),
+        ("features", ctypes.c_int64),
+        *[(name, ctypes.c_void_p) for name in ("kept", "given")],
+        *[(name, ctypes.c_int64) for name in ("kept_row", "given_row")],
+        ("reached", ctypes.c_void_p),
+        ("reached_row", ctypes.c_int64),
+    ]
+
+
+class _Program(ctypes.Structure):
+    """``Program`` of ``source/diffeo.cpp``."""
+
+    _fields_ = [
+        ("net", _Net),
+        ("law", ctypes.c_int64),
+        *[(name, ctypes.c_void_p) for name in ("numbers", "counts")],
+        ("moved", ctypes.c_int64),
+        ("index", ctypes.c_void_p),
+        ("half", ctypes.c_int64),
+    ]
+
+
+class Program:
+    """A layer's two directions and their derivatives, for float32 rows on the processor.
+
+    Args:
+        network: of the conditioner.
+        law: how the law is called.
+        params: the law's parameters for each moved feature.
+        features: D.
+        moved: the features that the law moves, in order.
+        seen: the features that the conditioner sees, in order.
+        context: features of the context, which it sees after them.
+        levels: of an autoregressive layer, its features in the groups that follow one another.
+        half: whether products are of bfloat16, with float32 sums; else of float32.
+        pool: where memory is taken from.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        law: Compiled,
+        params: int,
+        features: int,
+        moved: Sequence[int],
+        seen: Sequence[int],
+        context: int = 0,
+        *,
+        levels: Sequence[Sequence[int]] | None = None,
+        half: bool,
+        pool: Pool,
+    ) -> None:
+        self._pool = pool
+        self.network, self.features, self.context = network, features, context
+        self._pair = 2 if half else 1
+        self._inverted = law.inverted
+        self._held: list[Any] = []  # what the structure points at
+        ins, outs = zip(*network.sizes, strict=True)
+        wide_in, wide_out = [_padded(n) for n in ins], [_padded(n) for n in outs]
+        forth = [-(-n // self._pair) * wide for n, wide in zip(ins, wide_out, strict=True)]
+        back = [-(-n // self._pair) * wide for n, wide in zip(outs, wide_in, strict=True)]
+        starts = [0, *accumulate([*forth, *back])]
+        n = len(ins)
+        self._packed_words = starts[-1]
+        self._bias_starts = [0, *accumulate(wide_out)]
+        self._theta_row = _padded(len(moved) * params)
+        by_given = network.activation in BY_GIVEN
+        given = [
+            wide_in[network.steps[at + 1][1]] for at, (s, _) in enumerate(network.steps) if s == STEPS[1]
+        ]
+        self._given_row = sum(given) if by_given else 0
+        self._kept_row, self._reached_row = sum(wide_in), sum(wide_out)
+        steps = [number for step, k in network.steps for number in (STEPS.index(step), k)]
+        net = _Net(
+            n_steps=len(network.steps),
+            n_layers=n,
+            steps=self._ints(steps),
+            ins=self._longs(ins),
+            outs=self._longs(outs),
+            forth=self._longs(starts[:n]),
+            back=self._longs(starts[n : 2 * n]),
+            bias=self._longs(self._bias_starts[:n]),
+            forth_ranges=self._ranges(PANEL, np.asarray, self._pair),
+            back_ranges=self._ranges(PANEL, np.transpose, self._pair),
+            row_ranges=self._ranges(BLOCK, np.asarray, 1),
+            activation=ACTIVATIONS.index(network.activation),
+            width=max(*wide_in, *wide_out, 2 * LANES),
+            n_seen=len(seen),
+            context=context,
+            seen=self._ints(seen),
+            features=features,
+            kept=self._longs([0, *accumulate(wide_in)][:n]),
+            given=self._longs([0, *accumulate(given)][: max(len(given), 1)]),
+            kept_row=self._kept_row,
+            given_row=self._given_row,
+            reached=self._longs([0, *accumulate(wide_out)][:n]),
+            reached_row=self._reached_row,
+        )
+        numbers = (ctypes.c_float * max(len(law.numbers), 1))(*law.numbers)
+        self._held.append(numbers)
+        self._program = _Program(
+            net=net,
+            law=LAWS.index(law.law),
+            numbers=ctypes.addressof(numbers),
+            counts=self._ints(law.counts),
+            moved=len(moved),
+            index=self._ints(moved),
+            half=half,
+        )
+        self._at = ctypes.addressof(self._program)
+        masks = [None if m is None else np.ascontiguousarray(m, dtype=np.uint8) for m in network.masks]
+        self._held.append(masks)
+        self._masks = (ctypes.c_void_p * n)(*[None if m is None else m.ctypes.data for m in masks])
+
+        self._levels = None if levels is None else levels_of(network, levels, context, params)
+
+    @property
+    def unrolls(self) -> bool:
+        """Whether :meth:`unroll` can be called."""
+        return self._levels is not None
+
+    # -- what is called --------------------------------------------------------------------------
+
+    def pack(self, parameters: Sequence[Tensor]) -> Tensor:
+        """Return weights and biases, (weight, bias) of each layer in turn, as the kernels read them."""
+        packed = self._pool.take(self._packed_words + self._bias_starts[-1])
+        n = len(self.network.sizes)
+        weights = (ctypes.c_void_p * n)(*[p.data_ptr() for p in parameters[::2]])
+        biases = (ctypes.c_void_p * n)(*[p.data_ptr() for p in parameters[1::2]])
+        start = packed.data_ptr()
+        behind = start + 4 * self._packed_words
+        _loaded().diffeo_pack(self._at, weights, biases, self._masks, start, behind)
+        return packed
+
+    def forward(
+        self,
+        packed: Tensor,
+        x: Tensor,
+        context: Tensor | None,
+        y: Tensor,
+        log_det: Tensor,
+        *,
+        inverse: bool,
+        keep: bool,
+    ) -> Kept | None:
+        """Write the value of rows to ``y``, and add the log-determinant to ``log_det``.
+
+        With ``keep``, return what the way back needs, taken from the pool.
+
+        Shapes: ``x`` and ``y`` are (rows, D), the context (rows, features), of float32 and contiguous.
+        """
+        rows, kept = x.shape[0], None
+        if keep:
+            inputs = self._pool.take(-(-rows // self._pair) * self._kept_row)
+            given = self._pool.take(rows * self._given_row) if self._given_row else None
+            kept = Kept(self._pool.take(rows * self._theta_row), inputs, given, packed)
+        _loaded().diffeo_forward(
+            self._at, packed.data_ptr(), packed.data_ptr() + 4 * self._packed_words, rows, x.data_ptr(),
+            _address(context), inverse != self._inverted, y.data_ptr(), log_det.data_ptr(),
+            *((None, None, None) if kept is None else map(_address, kept[:3])), torch.get_num_threads(),
+        )  # fmt: skip
+        return kept
+
+    def backward(
+        self,
+        x: Tensor,
+        kept: Kept,
+        to_y: Tensor,
+        to_log_det: Tensor,
+        to_x: Tensor,
+        *,
+        inverse: bool,
+        to_input: bool,
+    ) -> tuple[Tensor | None, list[Tensor]]:
+        """Write the gradient towards x to ``to_x``; return those towards the context and the parameters.
+
+        Those towards x and the context are right with ``to_input`` only.
+        """
+        rows, n = x.shape[0], len(self.network.sizes)
+        to_context = x.new_empty(rows, self.context) if self.context and to_input else None
+        reached = self._pool.take(
+            -(-min(rows, ROWS_A_THREAD * torch.get_num_threads()) // self._pair) * self._reached_row
+        )
+        found = [x.new_empty(size) for i, o in self.network.sizes for size in ((o, i), (o,))]
+        weights = (ctypes.c_void_p * n)(*[p.data_ptr() for p in found[::2]])
+        biases = (ctypes.c_void_p * n)(*[p.data_ptr() for p in found[1::2]])
+        _loaded().diffeo_backward(
+            self._at, kept.packed.data_ptr(), rows, x.data_ptr(), kept.theta.data_ptr(),
+            kept.inputs.data_ptr(), _address(kept.given), inverse != self._inverted, to_y.data_ptr(),
+            to_log_det.data_ptr(), to_input, to_x.data_ptr(), _address(to_context), reached.data_ptr(),
+            self._masks, weights, biases, torch.get_num_threads(),
+        )  # fmt: skip
+        self._pool.give(reached)
+        return to_context, found
+
+    def unroll(
+        self, parameters: Sequence[Tensor], z: Tensor, context: Tensor | None, y: Tensor, log_det: Tensor
+    ) -> None:
+        """Write what an autoregressive layer makes of z to ``y``, and add the log-determinant.
+
+        Shapes: as for :meth:`forward`, which takes the direction of one pass.
+        """
+        assert self._levels is not None
+        masks = [None if m is None else torch.from_numpy(m) for m in self.network.masks]
+        weights = [
+            p.detach() if m is None else torch.where(m, p.detach(), 0.0)
+            for p, m in zip(parameters[::2], masks, strict=True)
+        ]
+        n = len(weights)
+        _loaded().diffeo_unroll(
+            self._at, ctypes.addressof(self._levels[0]), (ctypes.c_void_p * n)(*map(_address, weights)),
+            (ctypes.c_void_p * n)(*map(_address, parameters[1::2])), z.shape[0], z.data_ptr(),
+            _address(context), self._inverted, y.data_ptr(), log_det.data_ptr(), torch.get_num_threads(),
+        )  # fmt: skip
+
+    # -- how the structure is filled -------------------------------------------------------------
+
+    def _ints(self, values: Sequence[int]) -> int:
+        return self._array(ctypes.c_int32, values)
+
+    def _longs(self, values: Sequence[int]) -> int:
+        return self._array(ctypes.c_int64, values)
+
+    def _array(self, kind: Any, values: Sequence[int]) -> int:
+        held = (kind * max(len(values), 1))(*values)
+        self._held.append(held)
+        return ctypes.addressof(held)
+
+    def _ranges(self, rows: int, view: Any, pair: int) -> int:
+        """Return, of every ``rows`` rows of each layer's mask, where it is True."""
+        found: list[int] = []
+        for (ins, outs), mask in zip(self.network.sizes, self.network.masks, strict=True):
+            table = view(np.ones((outs, ins), dtype=bool) if mask is None else mask)
+            found.append(
+                self._ints(
+                    [n for start, stop in spans(table, rows) for n in (start // pair, -(-stop // pair))]
+                )
+            )
+        held = (ctypes.c_void_p * len(found))(*found)
+        self._held.append(held)
+        return ctypes.addressof(held)
+
+
+def spans(mask: Mask, rows: int) -> list[tuple[int, int]]:
+    """Return, of every ``rows`` rows, the columns from the first True to behind the last.
+
+    >>> spans(np.tri(4, 3, dtype=bool), 2)
+    [(0, 2), (0, 3)]
+    """
+    found: list[tuple[int, int]] = []
+    for start in range(0, len(mask), rows):
+        columns = np.flatnonzero(mask[start : start + rows].any(0))
+        found.append((int(columns[0]), int(columns[-1]) + 1) if columns.size else (0, 0))
+    return found
+
+
+def _address(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
+
+
+def _loaded() -> Any:
+    found = library()
+    assert found is not None, "a Program is made where there is a library"
+    return found

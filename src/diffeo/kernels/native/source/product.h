@@ -1,0 +1,123 @@
+// Products of matrices, blocked for the registers: float32, and bfloat16 with float32 sums.
+//
+// A is read along its rows. B lies packed in panels of 32 columns, or 16 for the last, so that one step
+// along the sum reads a panel's next vectors. bfloat16 numbers go in pairs along the sum, as the processor
+// multiplies them. The sum of an entry runs in one order, whatever rows are beside it and however many
+// threads there are: a row's result has the same bits in every batch.
+#pragma once
+#include "layer.h"
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
+
+namespace diffeo {
+
+constexpr long PANEL = 32;  // columns of a panel
+constexpr long BLOCK = 8;   // rows that go through a panel together
+
+// One float32 number along the sum.
+struct Single {
+    typedef float Word;
+    static constexpr long PAIR = 1;
+    static inline Word word(const float *from) { return *from; }
+    static inline Vec multiply(Vec sum, Word a, Vec b) { return sum + a * b; }
+    // A vector of words from 16 columns of one row (of two for pairs).
+    static inline void words(const float *row, const float *, Word *to) { store(to, load(row)); }
+    // Sixteen words along a row: pairs of neighbours.
+    static inline void along(const float *row, Word *to) { store(to, load(row)); }
+    static inline Word one() { return 1.0f; }
+};
+
+#ifdef __AVX512BF16__
+// Two bfloat16 numbers along the sum, in 32 bits.
+struct Pair {
+    typedef uint32_t Word;
+    static constexpr long PAIR = 2;
+    static inline Vec multiply(Vec sum, Word a, Vec b) {
+        return (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_epi32((int)a), (__m512bh)b);
+    }
+    static inline Bits rounded(Vec x) {
+        return __builtin_convertvector((Half)_mm512_cvtneps_pbh((__m512)x), Bits);
+    }
+    static inline void words(const float *row, const float *next, Word *to) {
+        Bits both = rounded(load(row)) | (rounded(load(next)) << 16);
+        std::memcpy(to, &both, sizeof both);
+    }
+    static inline void along(const float *row, Word *to) {
+        __m512bh both = _mm512_cvtne2ps_pbh((__m512)load(row + LANES), (__m512)load(row));
+        std::memcpy(to, &both, sizeof both);
+    }
+    static inline Word one() { return 0x3f803f80u; }
+};
+#endif
+
+// R rows of C = A B + bias through V vectors of a panel, from `begin` to `end` along the sum.
+template <typename Kind, int R, int V>
+static inline void block(const typename Kind::Word *a, long a_row, const typename Kind::Word *b, long begin,
+                         long end, const float *start, long start_row, float *c, long c_row) {
+    Vec sum[R][V];
+    for (int r = 0; r < R; r++)
+        for (int v = 0; v < V; v++)
+            sum[r][v] = start ? load(start + r * start_row + v * LANES) : Vec{};
+    for (long k = begin; k < end; k++) {
+        Vec column[V];
+        for (int v = 0; v < V; v++) std::memcpy(&column[v], b + (k * V + v) * LANES, sizeof(Vec));
+#pragma GCC unroll 8
+        for (int r = 0; r < R; r++)
+#pragma GCC unroll 2
+            for (int v = 0; v < V; v++) sum[r][v] = Kind::multiply(sum[r][v], a[r * a_row + k], column[v]);
+    }
+    for (int r = 0; r < R; r++)
+        for (int v = 0; v < V; v++) store(c + r * c_row + v * LANES, sum[r][v]);
+}
+
+template <typename Kind, int V>
+static inline void rows_through(long rows, const typename Kind::Word *a, long a_row,
+                                const typename Kind::Word *b, long begin, long end, const float *start,
+                                long start_row, float *c, long c_row) {
+    long r = 0;
+    for (; r + BLOCK <= rows; r += BLOCK)
+        block<Kind, BLOCK, V>(a + r * a_row, a_row, b, begin, end, start ? start + r * start_row : start,
+                              start_row, c + r * c_row, c_row);
+    for (; r + 4 <= rows; r += 4)
+        block<Kind, 4, V>(a + r * a_row, a_row, b, begin, end, start ? start + r * start_row : start,
+                          start_row, c + r * c_row, c_row);
+    for (; r < rows; r++)
+        block<Kind, 1, V>(a + r * a_row, a_row, b, begin, end, start ? start + r * start_row : start,
+                          start_row, c + r * c_row, c_row);
+}
+
+// C = A B + start for a few rows; `ranges` holds for each panel the part of the sum that is not 0.
+template <typename Kind>
+static void product(long rows, const typename Kind::Word *a, long a_row, const typename Kind::Word *b,
+                    long depth, long columns, const int32_t *ranges, const float *start, long start_row,
+                    float *c, long c_row) {
+    long n = 0;
+    for (; n + PANEL <= columns; n += PANEL, b += depth * PANEL, ranges += 2)
+        rows_through<Kind, 2>(rows, a, a_row, b, ranges[0], ranges[1], start ? start + n : start, start_row,
+                              c + n, c_row);
+    if (n < columns)
+        rows_through<Kind, 1>(rows, a, a_row, b, ranges[0], ranges[1], start ? start + n : start, start_row,
+                              c + n, c_row);
+}
+
+// One panel of Aᵀ B over rows: `count` columns of A (at most 8), V vectors of columns of B.
+template <typename Kind, int R, int V>
+static inline void crossed(const typename Kind::Word *a, long a_row, const typename Kind::Word *b, long b_row,
+                           long depth, bool more, float *c, long c_row) {
+    Vec sum[R][V];
+    for (int r = 0; r < R; r++)
+        for (int v = 0; v < V; v++) sum[r][v] = more ? load(c + r * c_row + v * LANES) : Vec{};
+    for (long k = 0; k < depth; k++) {
+        Vec column[V];
+        for (int v = 0; v < V; v++) std::memcpy(&column[v], b + k * b_row + v * LANES, sizeof(Vec));
+#pragma GCC unroll 8
+        for (int r = 0; r < R; r++)
+#pragma GCC unroll 2
+            for (int v = 0; v < V; v++) sum[r][v] = Kind::multiply(sum[r][v], a[k * a_row + r], column[v]);
+    }
+    for (int r = 0; r < R; r++)
+        for (int v = 0; v < V; v++) store(c + r * c_row + v * LANES, sum[r][v]);
+}
+
+}  // namespace diffeo

@@ -1,0 +1,126 @@
+// Sixteen float32 numbers at a time, with the functions that laws are made of.
+//
+// Written in the vector types of GCC and Clang: on a processor with narrower registers the compiler takes
+// several for one. What a lane returns depends on what that lane was given, and on nothing else.
+#pragma once
+#include <cstdint>
+#include <cstring>
+
+namespace diffeo {
+
+constexpr long LANES = 16;
+typedef float Vec __attribute__((vector_size(64)));
+typedef int32_t Int __attribute__((vector_size(64)));
+typedef uint32_t Bits __attribute__((vector_size(64)));
+typedef uint16_t Half __attribute__((vector_size(32)));
+
+static inline Vec all(float x) { return x - Vec{}; }
+static inline Int whole(int32_t x) { return x - Int{}; }
+static inline Int bits(Vec x) { return (Int)x; }
+static inline Vec abs(Vec x) { return (Vec)(bits(x) & 0x7fffffff); }
+static inline Vec min(Vec a, Vec b) { return a < b ? a : b; }
+static inline Vec max(Vec a, Vec b) { return a > b ? a : b; }
+static inline Vec clamp(Vec x, float low, float high) { return min(max(x, all(low)), all(high)); }
+
+static inline Vec load(const float *from) {
+    Vec x;
+    std::memcpy(&x, from, sizeof x);
+    return x;
+}
+
+static inline void store(float *to, Vec x) { std::memcpy(to, &x, sizeof x); }
+
+// exp: x = n log 2 + r, a polynomial in r, and n into the exponent (after Moshier's Cephes, expf).
+static inline Vec exp(Vec x) {
+    x = clamp(x, -87.0f, 88.0f);
+    Vec shifted = x * 1.44269504f + 12582912.0f;  // 1.5 · 2²³ rounds to the nearest whole number
+    Int n = bits(shifted) - 0x4b400000;
+    Vec whole_part = shifted - 12582912.0f;
+    Vec r = x - whole_part * 0.693359375f;
+    r = r + whole_part * 2.12194440e-4f;
+    Vec p = all(1.9875691500e-4f);
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1.0f;
+    return (Vec)(bits(p) + (n << 23));
+}
+
+// log of a positive normal number: x = 2ⁿ m with m in [√½, √2), a polynomial in m − 1 (Cephes, logf).
+static inline Vec log(Vec x) {
+    Int b = bits(x);
+    Int n = (b >> 23) - 126;
+    Vec m = (Vec)((b & 0x007fffff) | 0x3f000000);  // [½, 1)
+    Int low = m < 0.707106781f;
+    m = low ? m + m - 1.0f : m - 1.0f;
+    Vec e = __builtin_convertvector(n + low, Vec);  // a true comparison is −1
+    Vec z = m * m;
+    Vec p = all(7.0376836292e-2f);
+    p = p * m - 1.1514610310e-1f;
+    p = p * m + 1.1676998740e-1f;
+    p = p * m - 1.2420140846e-1f;
+    p = p * m + 1.4249322787e-1f;
+    p = p * m - 1.6668057665e-1f;
+    p = p * m + 2.0000714765e-1f;
+    p = p * m - 2.4999993993e-1f;
+    p = p * m + 3.3333331174e-1f;
+    p = p * m * z;
+    p = p - e * 2.12194440e-4f - 0.5f * z;
+    return m + p + e * 0.693359375f;
+}
+
+// tanh, an odd rational function within ±7.9 (that of Eigen).
+static inline Vec tanh(Vec x) {
+    x = clamp(x, -7.90531110763549805f, 7.90531110763549805f);
+    Vec z = x * x;
+    Vec p = all(-2.76076847742355e-16f);
+    p = p * z + 2.00018790482477e-13f;
+    p = p * z - 8.60467152213735e-11f;
+    p = p * z + 5.12229709037114e-08f;
+    p = p * z + 1.48572235717979e-05f;
+    p = p * z + 6.37261928875436e-04f;
+    p = p * z + 4.89352455891786e-03f;
+    Vec q = all(1.19825839466702e-06f);
+    q = q * z + 1.18534705686654e-04f;
+    q = q * z + 2.26843463243900e-03f;
+    q = q * z + 4.89352518554385e-03f;
+    return x * p / q;
+}
+
+// Sixteen vectors of sixteen, turned over their diagonal: halves change places, then quarters, and so on.
+template <int D>
+static inline void exchange(Vec *m) {
+    for (int i = 0; i < LANES; i++) {
+        if (i & D) continue;
+        Vec a = m[i], b = m[i + D];
+#if defined(__has_builtin) && __has_builtin(__builtin_shufflevector)
+#define DIFFEO_LOW(l) ((l) & D ? (l)-D + 16 : (l))
+#define DIFFEO_HIGH(l) ((l) & D ? (l) + 16 : (l) + D)
+#define DIFFEO_ALL(f) \
+    f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7), f(8), f(9), f(10), f(11), f(12), f(13), f(14), f(15)
+        m[i] = __builtin_shufflevector(a, b, DIFFEO_ALL(DIFFEO_LOW));
+        m[i + D] = __builtin_shufflevector(a, b, DIFFEO_ALL(DIFFEO_HIGH));
+#else
+        for (int l = 0; l < LANES; l++) {
+            m[i][l] = l & D ? b[l - D] : a[l];
+            m[i + D][l] = l & D ? b[l] : a[l + D];
+        }
+#endif
+    }
+}
+
+static inline void turn(Vec *m) {
+    exchange<8>(m);
+    exchange<4>(m);
+    exchange<2>(m);
+    exchange<1>(m);
+}
+
+static inline Vec sqrt(Vec x) {
+    for (long l = 0; l < LANES; l++) x[l] = __builtin_sqrtf(x[l]);
+    return x;
+}
+
+}  // namespace diffeo
