@@ -5,7 +5,7 @@ from diffeo.bijections.autoregressive import Autoregressive
 from diffeo.bijections.batchnorm import BatchNorm
 from diffeo.bijections.bijection import Bijection
 from diffeo.bijections.bnaf import BNAF
-from diffeo.bijections.chain import Chain, Identity, Inverse
+from diffeo.bijections.chain import Chain, Identity, Inverse, set_memory
 from diffeo.bijections.circle import CircularShift, Wrap
 from diffeo.bijections.continuous import Continuous, SolverInfo
 from diffeo.bijections.contractive import Contractive
@@ -71,4 +71,5 @@ __all__ = [
     "Triangular",
     "Whiten",
     "Wrap",
+    "set_memory",
 ]

@@ -8,6 +8,7 @@ from torch import Tensor
 from diffeo.bijections.ascent import by_levels, by_stages
 from diffeo.bijections.bijection import Bijection
 from diffeo.bijections.pattern import Pattern, along
+from diffeo.bijections.replay import Reversal, searched
 from diffeo.conditioners import OrderedConditioner
 from diffeo.errors import ConfigError, a_part, one_of
 from diffeo.kernels.safe import conditioner_input
@@ -96,6 +97,10 @@ class Autoregressive(Bijection):
     def pattern(self, *, inverse: bool) -> Pattern:
         """Return the conditioner's graph; of ``forward``, with the parents of parents."""
         return along(self.conditioner.graph, whole=not inverse)
+
+    def reversal(self, *, inverse: bool) -> Reversal:
+        """Return that one pass undoes ``forward``, unless the law searches; ``inverse`` is repeated."""
+        return "repeated" if inverse or searched(self.law, inverse=True) else "undone"
 
     def _steer(self, x: Tensor, context: Tensor | None) -> Tensor:
         # In training a conditioner may read its batch (dropout, a norm): padding is for evaluation.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from diffeo.bijections.bijection import Bijection
+from diffeo.bijections.replay import Reversal
 from diffeo.bijections.statistics import finite_rows
 from diffeo.distributions.base import event_shape_of
 from diffeo.errors import ConfigError, number
@@ -87,6 +88,10 @@ class BatchNorm(Bijection):
             mean, variance = self.get_buffer("mean"), self.get_buffer("variance")
         log_scale = 0.5 * torch.log(variance + self.eps)
         return unscale_unshift(x, log_scale, mean), -self._sum(log_scale, x)
+
+    def reversal(self, *, inverse: bool) -> Reversal:
+        """Return that a training pass, which moves the running statistics, is for once."""
+        return "once" if inverse and self.training else "undone"
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and variance a channel over the batch, leaving out values that are not finite."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from diffeo.bijections.pattern import Pattern
+from diffeo.bijections.replay import Replay, Reversal, whole
 from diffeo.registry import Part
 
 
@@ -74,6 +75,27 @@ class Bijection(Part, nn.Module):
         It comes beside rounding, in units of the value. 0, the default, for maps that are formulas.
         """
         return 0.0
+
+    def reversal(self, *, inverse: bool) -> Reversal:
+        """Return how the input of a direction is had again from its output (:data:`Reversal`).
+
+        The default, "undone", is for maps with a formula both ways. ``Chain(memory="constant")`` asks.
+        """
+        return "undone"
+
+    def replay(self, value: Tensor, context: Tensor | None, *, inverse: bool) -> Replay:
+        """Recover a direction's input from its output, and run the direction on it with gradients.
+
+        The input is recovered without gradients, by the other direction. A layer that computes something in
+        both overrides this, to compute it once.
+        """
+        there, back = (self.inverse, self.forward) if inverse else (self.forward, self.inverse)
+        with torch.no_grad():
+            given, _ = back(value, context)
+        with torch.enable_grad():
+            leaf = given.detach().requires_grad_()
+            again, log_det = there(leaf, context)
+        return Replay((leaf,), again, log_det, whole)
 
     def as_transform(self, context: Tensor | None = None) -> Any:
         """Return this bijection as a ``torch.distributions.Transform``, with the context bound.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from diffeo.bijections.bijection import Bijection
+from diffeo.bijections.replay import Reversal
 from diffeo.conditioners.velocity import Velocity
 from diffeo.errors import at_least, number, one_of
 from diffeo.kernels.safe import safe_limit
@@ -132,6 +133,10 @@ class Continuous(Bijection):
             return 0.0
         least = finest(dtype)
         return max(self.atol, least) + max(self.rtol, least) * value.abs()
+
+    def reversal(self, *, inverse: bool) -> Reversal:
+        """Return that a solve is repeated: one back would have an error of its own."""
+        return "repeated"
 
     def _solve(
         self, value: Tensor, context: Tensor | None, name: str, *, inverse: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from diffeo.bijections.bijection import Bijection
 from diffeo.bijections.mask import Mask
 from diffeo.bijections.pattern import Pattern, passing
+from diffeo.bijections.replay import Replay, Reversal, searched
 from diffeo.conditioners import Conditioner
 from diffeo.errors import ConfigError, a_part
 from diffeo.kernels.safe import conditioner_input
@@ -91,6 +93,35 @@ class Coupling(Bijection):
     def pattern(self, *, inverse: bool) -> Pattern:
         """Return that what is passed is kept, and the rest depends on it and on itself."""
         return passing(self.mask.tensor().flatten().cpu().numpy())
+
+    def reversal(self, *, inverse: bool) -> Reversal:
+        """Return that a direction is undone by the other, unless the law searches that one."""
+        return "repeated" if searched(self.law, inverse=not inverse) else "undone"
+
+    def replay(self, value: Tensor, context: Tensor | None, *, inverse: bool) -> Replay:
+        """Recover the input and run the direction on it; θ is the same both ways, and computed once."""
+        there, back = self.law.forward, self.law.inverse
+        if inverse:
+            there, back = back, there
+        context = context_read(context, self.conditioner.context)
+        with torch.enable_grad():
+            value, context = join_batch(value, context, self.event_ndim)
+            context, mark = safe_context(context)
+            passed, after = self._divide(value.detach())
+            passed = passed.requires_grad_()
+            theta = self._steer(conditioner_input(passed), context).to(value.dtype)
+            with torch.no_grad():
+                moved, _ = back(after, theta)
+            moved = moved.requires_grad_()
+            after, log_slope = there(moved, theta)
+            log_det = log_slope.sum(-1)
+            if mark is not None:
+                after, log_det = after + mark.unsqueeze(-1), log_det + mark
+
+            def joined(parts: Sequence[Tensor]) -> Tensor:
+                return self._unite(parts[0], parts[1])
+
+            return Replay((passed, moved), joined((passed, after)), log_det, joined)
 
     def _apply_law(self, law: Any, value: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         check_event("value", value, self.event_shape)

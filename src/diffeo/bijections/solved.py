@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from diffeo.bijections.bijection import Bijection
+from diffeo.bijections.replay import Reversal
 from diffeo.conditioners import MLP
 from diffeo.errors import at_least
 from diffeo.kernels.safe import bounded, safe_limit
@@ -64,6 +65,10 @@ class Solved(Bijection):
             super(Solved, self).rounding_scale(given, side, inverse=inverse) for side in (given, value)
         )
         return torch.maximum(*sizes)
+
+    def reversal(self, *, inverse: bool) -> Reversal:
+        """Return that the formula is repeated, rather than searched for, and that it undoes the search."""
+        return "repeated" if inverse else "undone"
 
     def _rows(
         self,

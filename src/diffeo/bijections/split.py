@@ -12,6 +12,7 @@ from torch.distributions import constraints
 
 from diffeo.bijections.bijection import Bijection
 from diffeo.bijections.pattern import Pattern
+from diffeo.bijections.replay import Reversal
 from diffeo.distributions.base import event_shape_of
 from diffeo.errors import ConfigError, a_part, at_least
 from diffeo.kernels.shapes import check_event
@@ -99,6 +100,10 @@ class Split(Bijection):
         if inner is not None:
             kept[:inside] = inner.kept
         return Pattern(may, kept)
+
+    def reversal(self, *, inverse: bool) -> Reversal:
+        """Return the bijection's."""
+        return self.bijection.reversal(inverse=inverse)
 
     def _parts(self, value: Tensor) -> tuple[Tensor, Tensor]:
         axis, count = -self.event_ndim, self.event_shape[0]
