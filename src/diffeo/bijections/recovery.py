@@ -2,8 +2,8 @@
 
 What the other direction of a layer gives back has a rounding, which the layers after it magnify, in one
 row more than in another. A pass therefore keeps two bytes for each row and layer: a code of h_k, in units
-of the error that is allowed (:mod:`diffeo.bijections.drift`). Where a recovered row has another, the pass is
-repeated from the last input that was kept, and that row's gradient is taken at what it truly was. The
+of the error that is allowed (:mod:`diffeo.bijections.drift`). Where a recovered row has another, the pass
+is repeated from the last input that was kept, and that row's gradient is taken at what it truly was. The
 decision is the row's own: a hostile row changes nothing for the others.
 
 No rounding is small where a gradient jumps, at the knots of a spline or of a ReLU: a row that lies within a

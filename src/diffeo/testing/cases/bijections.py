@@ -50,6 +50,12 @@ def _nested(features: int, context: int) -> Bijection:
     return Chain(inner, coupled(AffineLaw(), "halves", small_mlp)(features, context))
 
 
+def _constant(features: int, context: int) -> Bijection:
+    return Chain(
+        Affine(features), coupled(AffineLaw(), "halves", small_mlp)(features, context), memory="constant"
+    )
+
+
 def _case(name: str, build: Builder, **settings: Any) -> Case:
     return Case(f"bijections.{name}", "bijection", build, **settings)
 
@@ -59,6 +65,7 @@ BIJECTIONS = [
     _case("Identity, images", _identity, sizes=IMAGES, identity=True),
     _case("Inverse", _inverted, contexts=CONTEXTS, identity=True),
     _case("Chain, nested", _nested, contexts=CONTEXTS, identity=True),
+    _case("Chain, constant memory", _constant, contexts=CONTEXTS, identity=True),
     _case("Affine", plain(Affine), identity=True),
     _case("Affine, images", plain(Affine), sizes=IMAGES, identity=True),
     _case("Scale", plain(Scale), identity=True),
