@@ -64,7 +64,7 @@ def measured(
 def _fitted(
     name: str, case: Case, path: Path, seconds: float, batch: int | None, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    say(f"fit: {path.stem} D={case.features}, {name}, {seconds:.3g} s, batch {batch or 'documented'}")
+    say(f"fit: D={case.features}, {name}, {seconds:.3g} s, batch {batch or 'documented'}")
     case = replace(case, law="affine") if name == "FrEIA" else case
     worker = Handle(name)
     request = {"op": "fit", "case": asked(case), "rows": str(path), "seconds": seconds, "batch": batch}

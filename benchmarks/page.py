@@ -26,7 +26,7 @@ def page(report: dict[str, Any], picture: str = "") -> str:
     if report["fits"]:
         parts.append(_fits(report["fits"], report["data"]))
     parts.append(_remarks(report))
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def fastest_peer(results: Results) -> tuple[str, float] | None:
@@ -36,13 +36,13 @@ def fastest_peer(results: Results) -> tuple[str, float] | None:
 
 
 def floor_of(results: Results, precision: str, instructions: Sequence[str] = ()) -> float | None:
-    """Return the time of the products at a precision, by the fastest route that keeps it."""
+    """Return the time of the products at a precision ("auto": any), by the fastest route that keeps it."""
     found = [
         result["median"]
         for name, result in results.items()
         if name in FLOORS
         and "median" in result
-        and result["precision"] == precision
+        and precision in (result["precision"], "auto")
         # With AMX the route through oneDNN rounds to bfloat16.
         and not (name.endswith("oneDNN") and "amx_bf16" in instructions)
     ]
@@ -233,7 +233,8 @@ def _remarks(report: dict[str, Any]) -> str:
         if not text.startswith("products")
     ]
     skipped = [f"- not measured, for want of time: {name}" for name in report["skipped"]]
-    return "## Remarks\n\n" + "\n".join([*lines, *skipped, *_counts(report["speed"])])
+    lines += [*skipped, *_counts(report["speed"])]
+    return "## Remarks\n\n" + "\n".join(lines) if lines else ""
 
 
 def _counts(cases: list[dict[str, Any]]) -> list[str]:

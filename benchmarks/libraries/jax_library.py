@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from abc import abstractmethod
 from collections.abc import Iterator
 from functools import partial
@@ -15,7 +14,7 @@ import numpy as np
 import optax
 
 from benchmarks.cases import Case
-from benchmarks.libraries.library import RATE, Array, Lacks, Library, batches, chunks
+from benchmarks.libraries.library import RATE, Array, Lacks, Library, batches, chunks, looked_at
 
 
 class JaxLibrary(Library):
@@ -95,23 +94,17 @@ class JaxLibrary(Library):
     ) -> Iterator[tuple[float, float]]:
         """Shuffle, batch and step with Adam, as the library's own loop does, under a clock."""
         size, draws = min(batch or self.batch, len(train)), np.random.default_rng(0)
-        begun, spent, looks = time.perf_counter(), 0.0, 1
         self._prepare(self.rate)
-        while True:
+
+        def epoch() -> Iterator[None]:
             order = draws.permutation(len(train))
             for start in range(0, len(train) - size + 1, size):
                 x = jnp.asarray(train[order[start : start + size]])
                 self.weights, self.state, loss = self.step(self.weights, self.state, x)
-                if (start // size) % 8 == 0:
-                    loss.block_until_ready()
-                now = spent + time.perf_counter() - begun
-                if now >= looks * seconds / 24 or now >= seconds:
-                    loss.block_until_ready()
-                    spent, looks = spent + time.perf_counter() - begun, int(24 * now / seconds) + 1
-                    yield spent, self.nats(held)
-                    begun = time.perf_counter()
-                    if spent >= seconds:
-                        return
+                loss.block_until_ready()
+                yield
+
+        yield from looked_at(epoch, lambda: self.nats(held), seconds)
 
     def nats(self, rows: Array) -> float:
         """Return the mean of log p."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -81,6 +82,25 @@ class Library(ABC):
         for _ in range(times):
             answer = self.log_prob() if case.work == "log_prob" else self.sample()
         return answer
+
+
+def looked_at(
+    epoch: Callable[[], Iterator[None]], nats: Callable[[], float], seconds: float, looks: int = 24
+) -> Iterator[tuple[float, float]]:
+    """Go through epochs until the time is over; yield seconds so far, held-out nats a row.
+
+    The clock stands still while held-out rows are measured.
+    """
+    spent, due, begun = 0.0, 1, time.perf_counter()
+    while True:
+        for _ in epoch():
+            now = spent + time.perf_counter() - begun
+            if now >= due * seconds / looks or now >= seconds:
+                spent, due = now, int(looks * now / seconds) + 1
+                yield spent, nats()
+                if spent >= seconds:
+                    return
+                begun = time.perf_counter()
 
 
 def batches(case: Case) -> list[Array]:

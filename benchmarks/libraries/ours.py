@@ -127,7 +127,8 @@ class Adapter(Library):
         running = Optimisation(
             self.flow, MaximumLikelihood(), Rows(x, None, torch.arange(len(x))), plan, config
         )
-        self.precision = str(getattr(running, "precision", "float32")).removeprefix("torch.")
+        unknown = settings.get("precision", "float32")
+        self.precision = str(getattr(running, "precision", unknown)).removeprefix("torch.")
         return running
 
 

@@ -154,6 +154,7 @@ def test_the_floor_is_that_of_the_precision():
     assert floor_of(results, "float32") == 2.0
     assert floor_of(results, "float32", ["amx_bf16"]) == 3.0
     assert floor_of(results, "bfloat16") == 1.0
+    assert floor_of(results, "auto") == 1.0
     assert floor_of(results, "float64") is None
     assert fastest_peer({"diffeo": timed(1.0), "zuko": timed(3.0), "nflows": timed(2.0)}) == ("nflows", 2.0)
     assert fastest_peer({"diffeo": timed(1.0)}) is None
