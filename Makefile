@@ -28,8 +28,8 @@ format: $(STAMP)
 reliability: $(STAMP)
 	$(BIN)/python scripts/reliability.py --json results/reliability.json
 
-# The peers go into an environment of their own. QUICK=1 takes under ten minutes; GPU=1 measures the GPU; ONLY
-# and DATA are the options of benchmarks/run.py.
+# The peers go into an environment of their own. QUICK=1 takes under ten minutes on a quiet machine; GPU=1
+# measures the GPU; ONLY and DATA are the options of benchmarks/run.py, which has more.
 bench: $(BENCH)/installed
 	$(BENCH)/bin/python -m benchmarks.run $(if $(QUICK),--quick) $(if $(GPU),--gpu) \
 		$(if $(ONLY),--only $(ONLY)) $(if $(DATA),--data $(DATA))

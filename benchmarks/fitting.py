@@ -13,6 +13,7 @@ import math
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from benchmarks.libraries import PEERS
 from benchmarks.tables import Table
 from benchmarks.workers import Handle, asked
 
+Result = dict[str, Any]
+
 
 def measured(
     tables: dict[str, Table],
@@ -30,6 +33,7 @@ def measured(
     seconds: float,
     batches: Sequence[int | None],
     device: str,
+    threads: int | None,
     say: Callable[[str], None],
 ) -> list[dict[str, Any]]:
     """Return for each table what each library reached and when."""
@@ -39,13 +43,14 @@ def measured(
             path = Path(folder) / "rows.npz"
             np.savez(path, train=train, held=held)
             case = Case("fit", "spline", features=train.shape[1], device=device)
+            fitted = partial(_fitted, name, case, path, threads, say)
             peers = {
-                peer: _best([_fitted(peer, case, path, seconds, batch, say) for batch in batches])
+                peer: _best([fitted(peer, seconds, batch) for batch in batches])
                 for peer in names
                 if peer in PEERS
             }
             reached = [result["nats"] for result in peers.values() if "nats" in result]
-            ours = {"diffeo": _ours(case, path, seconds, max(reached), say)} if reached else {}
+            ours = {"diffeo": _ours(fitted, seconds, max(reached))} if reached else {}
             found.append(
                 {
                     "table": name,
@@ -62,11 +67,19 @@ def measured(
 
 
 def _fitted(
-    name: str, case: Case, path: Path, seconds: float, batch: int | None, say: Callable[[str], None]
-) -> dict[str, Any]:
-    say(f"fit: D={case.features}, {name}, {seconds:.3g} s, batch {batch or 'documented'}")
-    case = replace(case, law="affine") if name == "FrEIA" else case
-    worker = Handle(name)
+    table: str,
+    case: Case,
+    path: Path,
+    threads: int | None,
+    say: Callable[[str], None],
+    library: str,
+    seconds: float,
+    batch: int | None = None,
+) -> Result:
+    """Return what a library reaches on a table within a budget."""
+    say(f"fit: {table}, {library}, {seconds:.3g} s, batch {batch or 'documented'}")
+    worker = Handle(library, threads)
+    case = replace(case, law="affine") if library == "FrEIA" else case
     request = {"op": "fit", "case": asked(case), "rows": str(path), "seconds": seconds, "batch": batch}
     answer = worker.ask(request, 4 * seconds + 300)
     worker.close()
@@ -79,18 +92,16 @@ def _fitted(
     return {"nats": nats, "at": at, "batch": batch, "budget": seconds, "trace": trace}
 
 
-def _best(results: list[dict[str, Any]]) -> dict[str, Any]:
+def _best(results: list[Result]) -> Result:
     finished = [result for result in results if "nats" in result]
     return max(finished, key=lambda result: result["nats"]) if finished else results[0]
 
 
-def _ours(
-    case: Case, path: Path, seconds: float, target: float, say: Callable[[str], None]
-) -> dict[str, Any]:
+def _ours(fitted: Callable[..., Result], seconds: float, target: float) -> Result:
     """Return the first of the growing budgets that reaches the target, or the last."""
-    result: dict[str, Any] = {}
+    result: Result = {}
     for share in (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0):
-        result = _fitted("diffeo", case, path, seconds * share, None, say)
+        result = fitted("diffeo", seconds * share)
         if "trace" not in result:
             return result
         times = [s for s, nats in result["trace"] if nats >= target]

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import re
+import time
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+#: The largest share of the processors that others may use while figures are taken.
+QUIET = 0.1
 
 PACKAGES = (
     "diffeo",
@@ -74,11 +78,27 @@ def slug(found: dict[str, Any]) -> str:
     return re.sub(r"[^a-z0-9]+", "-", words).strip("-")
 
 
-def environment() -> dict[str, str]:
-    """Return variables that give a worker all physical cores."""
-    count = str(cores())
+def environment(threads: int | None = None) -> dict[str, str]:
+    """Return variables that give a worker its threads, by default as many as there are physical cores."""
+    count = str(threads or cores())
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     return {**os.environ, **dict.fromkeys(names, count), "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def busy(seconds: float = 0.3) -> float | None:
+    """Return the share of all processors that others use while this program waits; None off Linux."""
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return None
+
+    def used() -> tuple[int, int]:
+        times = [int(word) for word in stat.read_text().splitlines()[0].split()[1:9]]
+        return sum(times) - times[3] - times[4], sum(times)  # all but idle and waiting for a disk
+
+    first = used()
+    time.sleep(seconds)
+    last = used()
+    return (last[0] - first[0]) / max(1, last[1] - first[1])
 
 
 def _cpuinfo() -> str:

@@ -16,7 +16,12 @@ from benchmarks.workers import Handle, asked
 
 
 def measured(
-    cases: Sequence[Case], names: Sequence[str], steps: int, patience: float, say: Callable[[str], None]
+    cases: Sequence[Case],
+    names: Sequence[str],
+    steps: int,
+    patience: float,
+    threads: int | None,
+    say: Callable[[str], None],
 ) -> list[dict[str, Any]]:
     """Return for each case what each library takes."""
     found: list[dict[str, Any]] = []
@@ -24,7 +29,7 @@ def measured(
         results: dict[str, dict[str, Any]] = {}
         say(f"memory: {case.name}")
         for name in names:
-            worker = Handle(name)
+            worker = Handle(name, threads)
             results[name] = worker.ask({"op": "memory", "case": asked(case), "steps": steps}, patience)
             worker.close()
         found.append({"case": asked(case), "name": case.name, "results": results})

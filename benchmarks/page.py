@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks import growth, memory
 from benchmarks.figures import duration
 from benchmarks.libraries import FLOORS, LIBRARIES, OURS, PEERS
+from benchmarks.machine import QUIET
 
 Results = dict[str, dict[str, Any]]
 
@@ -56,10 +57,22 @@ def _head(report: dict[str, Any]) -> str:
     kind = "quick mode: fewer cases, rounds and rows, shorter fits" if settings["quick"] else "full mode"
     return (
         f"# Benchmark: {where}\n\n"
-        f"{machine['date']}, {kind}; {settings['rounds']} rounds, interleaved, one process a "
-        "library, one at a time, all cores. Flows have 8 layers, two hidden layers of 256, relu; Adam at "
-        f"1e-3. Every time is a median, with the 10th and 90th percentile in brackets.\n\n{versions}; "
-        f"Python {machine['python']}; {' '.join(machine['instructions'])}."
+        f"{machine['date']}, {kind}; {settings['rounds']} rounds, interleaved, one process a library, "
+        f"one at a time, {settings['threads']} threads. Flows have 8 layers, two hidden layers of 256, "
+        "relu; Adam at 1e-3. Every time is a median, with the 10th and 90th percentile in brackets.\n\n"
+        f"{versions}; Python {machine['python']}; {' '.join(machine['instructions'])}."
+        f"{_business(report['busy'])}"
+    )
+
+
+def _business(shares: Sequence[float]) -> str:
+    """Return how busy others kept the machine, where that was noted."""
+    if not shares:
+        return ""
+    most = max(shares)
+    told = f"\n\nBetween the measurements other programs used at most {most:.0%} of the processors"
+    return told + (
+        ": **the machine was shared, and the times are not to be trusted.**" if most > QUIET else "."
     )
 
 

@@ -29,9 +29,9 @@ from benchmarks.workers import handles
 
 PARTS = ("speed", "memory", "growth", "fits")
 #: Seconds that a part of the quick mode may take: it begins no case after them, and says which it left out.
-QUICK = {"speed": 240.0, "growth": 60.0}
+QUICK = {"speed": 300.0, "growth": 60.0}
 
-#: The libraries whose memory and growth the quick mode measures.
+#: The libraries whose memory, growth and fits the quick mode measures.
 FEW = ("diffeo", "zuko", "nflows", "flowjax")
 
 RESULTS = Path(__file__).parent / "results"
@@ -49,6 +49,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--libraries", nargs="+", choices=list(LIBRARIES), default=list(LIBRARIES))
     parser.add_argument("--match", default="", help="only cases whose name has this in it")
     parser.add_argument("--rounds", type=int, default=None, help="windows of each library and case")
+    parser.add_argument("--threads", type=int, default=None, help="processors; all cores if not given")
     parser.add_argument(
         "--rows", type=int, default=None, help="rows of every speed case, to try things out"
     )
@@ -72,10 +73,19 @@ class Run:
         self.device = "cuda" if options.gpu else "cpu"
         self.patience = 60.0 if options.quick else timing.PATIENCE
         self.skipped: list[str] = []
+        self.busy: list[float] = []
 
     def say(self, text: str) -> None:
         """Tell on standard error where the run is."""
         print(f"[{time.perf_counter() - self.begun:6.0f} s] {text}", file=sys.stderr, flush=True)
+
+    def look_around(self) -> None:
+        """Note how busy others keep the machine, and warn where that spoils the figures."""
+        share = machine.busy()
+        if share is not None:
+            self.busy.append(share)
+            if share > machine.QUIET:
+                self.say(f"warning: others use {share:.0%} of the processors; do not trust these times")
 
     def within(self, part: str, found: Iterable[Item]) -> Iterator[Item]:
         """Yield the cases of a part while there is time for more."""
@@ -97,10 +107,12 @@ class Run:
                 "rounds": self.options.rounds,
                 "libraries": self.options.libraries,
                 "device": self.device,
+                "threads": self.options.threads or machine.cores(),
             },
             **{part: [] for part in PARTS},
             "data": "",
             "skipped": self.skipped,
+            "busy": self.busy,
         }
         for part in PARTS:
             if part in self.options.only:
@@ -109,13 +121,14 @@ class Run:
 
     def speed(self) -> dict[str, Any]:
         """Measure the cases with goals, and the floor of the training steps."""
-        workers = handles([*self.options.libraries, *FLOORS])
+        workers = handles([*self.options.libraries, *FLOORS], self.options.threads)
         instructions = machine.facts()["instructions"]
         found: list[dict[str, Any]] = []
         matching = [c for c in cases.speed(self.options.quick) if self.options.match in c.name]
         for case in self.within("speed", matching):
             case = dataclasses.replace(case, device=self.device, rows=self.options.rows or case.rows)
             self.say(case.name)
+            self.look_around()
             names = [name for name in workers if name not in FLOORS or case.work == "train"]
             chosen = {name: workers[name] for name in names}
             measured = timing.measured(case, chosen, self.options.rounds, self.patience)
@@ -134,19 +147,22 @@ class Run:
         names = [*self.options.libraries[:1], *ours, *self.options.libraries[1:]]
         if self.options.quick:
             names = [name for name in names if name in (*FEW, *MEMORY)]
-        steps = 3 if self.options.quick else 9
-        return {"memory": memory.measured(points, names, steps, self.patience, self.say)}
+        steps = 2 if self.options.quick else 9
+        return {
+            "memory": memory.measured(points, names, steps, self.patience, self.options.threads, self.say)
+        }
 
     def growth(self) -> dict[str, Any]:
         """Measure along D, K and B."""
         chosen = list(self.options.libraries)
         if self.options.quick:
             chosen = [name for name in chosen if name in FEW]
-        workers = handles(chosen)
+        workers = handles(chosen, self.options.threads)
         found: list[dict[str, Any]] = []
         for axis, case in self.within("growth", cases.growth(self.options.quick)):
             case = dataclasses.replace(case, device=self.device)
             self.say(f"growth with {axis}: {case.name}")
+            self.look_around()
             rounds = max(3, self.options.rounds // 2)
             found.append({**timing.measured(case, workers, rounds, self.patience), "axis": axis})
         for worker in workers.values():
@@ -154,7 +170,7 @@ class Run:
         return {"growth": found}
 
     def fits(self) -> dict[str, Any]:
-        """Measure fits to real tables; quick mode takes one of them, and each peer's own loop only."""
+        """Measure fits to real tables; quick mode takes one, few peers, and their own loops only."""
         real, data = tables(self.options.data)
         self.say(data)
         batches: tuple[int | None, ...] = (None, 512)
@@ -162,7 +178,9 @@ class Run:
             real = {name: (train, held[:4096]) for name, (train, held) in list(real.items())[:1]}
             batches = (None,)
         names, seconds = self.options.libraries, self.options.seconds
-        found = fitting.measured(real, names, seconds, batches, self.device, self.say)
+        if self.options.quick:
+            names = [name for name in names if name in FEW]
+        found = fitting.measured(real, names, seconds, batches, self.device, self.options.threads, self.say)
         return {"fits": found, "data": data}
 
 

@@ -1,6 +1,6 @@
 """One process, one library: it is sent a request a line, and answers with a line, both JSON.
 
-    python -m benchmarks.worker zuko
+    python -m benchmarks.worker zuko          # or `zuko 1`: on one processor
 
 | request | answer |
 | --- | --- |
@@ -129,6 +129,9 @@ def _seconds(library: Library, case: Case, times: int) -> tuple[float, float]:
 
 def main() -> None:
     """Answer requests until there are no more."""
+    if len(sys.argv) > 2:
+        # Not every library reads the same variable: so many processors, and no more, for all of them.
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-int(sys.argv[2]) :])
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not stand among the answers
     warnings.simplefilter("ignore")

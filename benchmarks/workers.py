@@ -22,8 +22,8 @@ ROOT = Path(__file__).parent.parent
 class Handle:
     """A worker process, started when it is first asked."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, threads: int | None = None) -> None:
+        self.name, self.threads = name, threads
         self.process: subprocess.Popen[str] | None = None
         self.broken = ""
 
@@ -49,13 +49,19 @@ class Handle:
     def _start(self) -> dict[str, Any]:
         self.log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", self.name],
+            [
+                sys.executable,
+                "-m",
+                "benchmarks.worker",
+                self.name,
+                *([str(self.threads)] if self.threads else []),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,
             cwd=ROOT,
-            env=environment(),
+            env=environment(self.threads),
         )
         self.answers: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._listen, args=(self.process, self.answers), daemon=True).start()
@@ -93,9 +99,9 @@ class Handle:
             self.process = None
 
 
-def handles(names: Iterable[str]) -> dict[str, Handle]:
+def handles(names: Iterable[str], threads: int | None = None) -> dict[str, Handle]:
     """Return a handle for each name."""
-    return {name: Handle(name) for name in names}
+    return {name: Handle(name, threads) for name in names}
 
 
 def asked(case: Case) -> dict[str, Any]:
