@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from diffeo.conditioners.attention import Encoder
+from diffeo.conditioners.causal_stages import CausalStages
 from diffeo.conditioners.conditioner import Conditioner, Linear, zero_linear
 from diffeo.conditioners.ordered import Order, OrderedConditioner
 from diffeo.registry import register
@@ -139,6 +140,7 @@ class CausalTransformer(OrderedConditioner):
         if features == 1 and not context:
             self.free = nn.Parameter(torch.zeros(features, n_params))
             return
+        self._drops = dropout > 0
         before = np.argsort(rank)[rank - 1]  # of the first, some other: its value is not used
         self.register_buffer("before", torch.as_tensor(before), persistent=False)
         self.register_buffer("first", torch.as_tensor(rank == 0), persistent=False)
@@ -161,3 +163,10 @@ class CausalTransformer(OrderedConditioner):
         if self.given is not None and context is not None:
             h = h + self.given(context).unsqueeze(-2)
         return self.head(self.encoder(h))
+
+    def stages(self) -> CausalStages | None:
+        """Return θ feature by feature, each token computed once; None where units are dropped."""
+        if self.free is not None or (self.training and self._drops):
+            return None
+        line = [feature for level in self.levels for feature in level]
+        return CausalStages(line, self.place, self.value, self.given, self.encoder, self.head)
