@@ -9,13 +9,18 @@ from diffeo.bijections.ascent import by_levels, by_stages
 from diffeo.bijections.bijection import Bijection
 from diffeo.bijections.pattern import Pattern, along
 from diffeo.bijections.replay import Reversal, searched
+from diffeo.bijections.sweeps import by_sweeps, derivative_asked
 from diffeo.conditioners import OrderedConditioner
-from diffeo.errors import ConfigError, a_part, one_of
+from diffeo.errors import ConfigError, a_part, at_least, one_of
 from diffeo.kernels.safe import conditioner_input
 from diffeo.kernels.shapes import check_event, context_read, join_batch, safe_context
+from diffeo.kernels.solve import SolveInfo
 from diffeo.kernels.tiles import in_tiles
 from diffeo.laws import Law
 from diffeo.registry import register
+
+#: Levels above which sweeps take the place of a pass for each, for a conditioner that has no other.
+WIDE = 256
 
 
 @register("bijections.Autoregressive")
@@ -39,7 +44,13 @@ class Autoregressive(Bijection):
               arithmetic of one pass. Where a conditioner has no such pass (one of your own, or one that
               drops units in training), it is "levels".
             - "levels" takes a pass of the conditioner for each level.
-            - "auto" is "incremental".
+            - "jacobi" sets all features at once, x ← g(z; m(x)), until that changes no bit of a row: as
+              many passes as there are levels at most, far fewer where dependences are weak. It has no
+              derivatives: where they are asked for, in training, and in a graph, it is "levels".
+            - "auto" is "incremental" for a conditioner that has such a pass; for others "levels", and
+              "jacobi" above 256 levels.
+        max_iter: sweeps of "jacobi" after which a row that still changes is NaN, as ``forward_with_info``
+            says; None for as many as there are levels, which are enough for all.
 
     Raises:
         ConfigError: the conditioner has no order, its sizes do not fit the law, or the method is unknown.
@@ -53,9 +64,17 @@ class Autoregressive(Bijection):
     (torch.Size([4, 3]), torch.Size([4]))
     """
 
-    def __init__(self, law: Law, conditioner: OrderedConditioner, inverse_method: str = "auto") -> None:
+    def __init__(
+        self,
+        law: Law,
+        conditioner: OrderedConditioner,
+        inverse_method: str = "auto",
+        max_iter: int | None = None,
+    ) -> None:
         super().__init__()
-        one_of("inverse_method", inverse_method, ("auto", "incremental", "levels"))
+        one_of("inverse_method", inverse_method, ("auto", "incremental", "levels", "jacobi"))
+        if max_iter is not None:
+            at_least("max_iter", max_iter, 1)
         a_part("law", law, Law, "diffeo.laws.Affine()")
         example = "diffeo.conditioners.MaskedMLP(3, n_params=2)"
         a_part("conditioner", conditioner, OrderedConditioner, example)
@@ -64,27 +83,66 @@ class Autoregressive(Bijection):
                 f"conditioner has n_params={conditioner.n_params}; expected {law.n_params}, which is "
                 "law.n_params."
             )
-        self.law, self.conditioner, self.inverse_method = law, conditioner, inverse_method
+        self.law, self.conditioner = law, conditioner
+        self.inverse_method, self.max_iter = inverse_method, max_iter
         conditioner.start_at(law.start)
         self.event_shape = torch.Size([conditioner.out_features])
         self.circles = (law.period, law.period)
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return x, level by level, and the summed log-slopes."""
+        x, log_det, _, _ = self._ascend(z, context)
+        return x, log_det
+
+    def forward_with_info(
+        self, z: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, SolveInfo]:
+        """Return what ``forward`` returns, and in each row how far the image of x is from z.
+
+        Costs the pass of ``inverse`` too. ``iterations`` are the sweeps that the row took, 0 for the other
+        methods; ``converged`` is whether x, where it is not NaN, is the layer's.
+        """
+        x, log_det, done, taken = self._ascend(z, context)
+        with torch.no_grad():
+            back, _ = self.inverse(x, context)
+            residual = (back - z).abs().amax(-1)
+        lost = log_det.detach().isnan() | x.detach().isnan().any(-1)
+        return x, log_det, SolveInfo(done & ~lost, residual, taken.long())
+
+    def _ascend(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return x, log │det ∂x/∂z│, where rows were brought to their end, and after how many sweeps."""
         check_event("z", z, self.event_shape)
         z, context = join_batch(z, context_read(context, self.conditioner.context), 1)
         context, mark = safe_context(context)
-        stages = self.conditioner.stages() if self.inverse_method in ("auto", "incremental") else None
-        levels = self.conditioner.levels
-        if stages is None:
-            x, slopes = by_levels(self.law, levels, lambda at: self._steer(at, context), z)
-        else:
+        levels, method = self.conditioner.levels, self.inverse_method
+        stages = self.conditioner.stages() if method in ("auto", "incremental") else None
+        taken = torch.zeros_like(z[..., 0]).detach()
+        done = taken == 0
+
+        def steer(at: Tensor) -> Tensor:
+            return self._steer(at, context)
+
+        if stages is not None:
 
             def rows(noise: Tensor, given: Tensor | None) -> Tensor:
                 return torch.stack(by_stages(self.law, levels, stages, noise, given), -2)
 
             x, slopes = in_tiles(rows, z, context).unbind(-2)
-        return _marked(x, slopes.sum(-1), mark)
+        elif self._sweeps(z, context):
+            x, slopes, done, taken = by_sweeps(self.law, steer, z, len(levels), self.max_iter)
+            lost = torch.where(done, 0.0, torch.nan)
+            x, slopes = x + lost.unsqueeze(-1), slopes + lost.unsqueeze(-1)
+        else:
+            x, slopes = by_levels(self.law, levels, steer, z)
+        return *_marked(x, slopes.sum(-1), mark), done, taken
+
+    def _sweeps(self, z: Tensor, context: Tensor | None) -> bool:
+        """Return whether sweeps are asked for, and are a way to go."""
+        wide = self.inverse_method == "auto" and len(self.conditioner.levels) > WIDE
+        if not (wide or self.inverse_method == "jacobi") or self.conditioner.training:
+            return False
+        given = [z] if context is None else [z, context]
+        return not derivative_asked([*given, *self.conditioner.parameters()])
 
     def inverse(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return z and the summed log-slopes, in one pass."""

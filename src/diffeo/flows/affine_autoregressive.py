@@ -24,7 +24,7 @@ def MADE(
     """Masked autoencoder for distribution estimation, with normal conditionals.
 
     p(x) = Π_i N(x_i; μ_i(x_{<i}), σ_i(x_{<i})²): one autoregressive layer, from one masked network. Scoring
-    takes one pass, sampling D of them.
+    takes one pass, sampling the arithmetic of one in D steps.
 
     Source: Germain, Gregor, Murray & Larochelle, *MADE: Masked autoencoder for distribution estimation*
     (2015); for real values, the settings of Papamakarios, Pavlakou & Murray (2017), section 4.1.
@@ -67,7 +67,8 @@ def MAF(
     """Masked autoregressive flow: a stack of MADEs, each on the noise of the one before.
 
     From data to noise, in each layer, z_i = (x_i − μ_i(x_{<i}, c)) / σ_i(x_{<i}, c); the order of the
-    features is reversed from layer to layer. Scoring takes one pass a layer, sampling D of them.
+    features is reversed from layer to layer. Scoring takes one pass a layer, sampling
+    the arithmetic of one in D steps.
 
     Source: Papamakarios, Pavlakou & Murray, *Masked autoregressive flow for density estimation* (2017),
     section 3; MAF (5) of section 4.1, with batch normalisation between layers.
@@ -109,7 +110,7 @@ def IAF(
     bound: float = 3.0,
     base: Base | None = None,
 ) -> Flow:
-    """Inverse autoregressive flow: fast to sample, D passes a layer to score.
+    """Inverse autoregressive flow: fast to sample, D steps a layer to score.
 
     From noise to data, in each layer, x_i = (z_i − μ_i(z_{<i}, c)) / σ_i(z_{<i}, c); the order of the
     features is reversed from layer to layer. Sampling, with its log p, takes one pass a layer: what

@@ -30,7 +30,7 @@ def NSF(
 
     From data to noise, each feature goes through a monotone spline whose knots are made of the features
     before it (or of those that the coupling passes) and of c: scoring takes the spline's formula, sampling
-    its root. Autoregressive layers score in one pass and sample in D; couplings
+    its root. Autoregressive layers score in one pass and sample in D steps; couplings
     take one pass both ways. Beyond ±``bound`` splines are straight: standardise the data
     (:class:`diffeo.bijections.Standardize`), or fit the box to them with its method "range", as below.
 
@@ -92,7 +92,7 @@ def NCSF(
     made of the cosines and sines of the angles before it and of c: where the circle closes, so does the
     density. Between two splines every angle is rotated by a learnable φ, half a turn at the start, so that
     no point is kept fixed by all of them. Untrained, its density is the uniform one. Autoregressive layers
-    score in one pass and sample in D; couplings take one pass both ways.
+    score in one pass and sample in D steps; couplings take one pass both ways.
 
     A value outside [−π, π] has density zero. ``NCSF(…).then(Wrap(low=0, high=360))`` reads raw angles in
     degrees, with its density per degree (:class:`diffeo.bijections.Wrap`).

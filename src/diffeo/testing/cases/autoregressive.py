@@ -1,6 +1,6 @@
 """Cases of the autoregressive layer and of its conditioners.
 
-Sampling takes a pass for each feature: few sizes.
+Sampling takes a step for each feature: few sizes.
 """
 
 from __future__ import annotations
