@@ -1,31 +1,47 @@
-"""The same flow, computed in fewer passes: what training and large scores go through."""
+"""The same flow, computed in fewer passes: what training, scores and samples go through."""
 
 from __future__ import annotations
+
+import weakref
+from typing import Any
 
 import torch
 
 from diffeo.bijections import Bijection, Chain, Inverse
 from diffeo.bijections.fused import Fused, step_of
-from diffeo.flows.flow import Flow
 from diffeo.kernels.native import Pool
 
+#: flow ↦ (what it was made of, what it is computed by); it goes with the flow.
+_KNOWN: weakref.WeakKeyDictionary[Any, tuple[tuple[int, ...], Bijection]] = weakref.WeakKeyDictionary()
 
-def accelerated(flow: Flow, *, half: bool = False, training: bool = False) -> Flow:
-    """Return ``flow`` with every layer fused that can be; ``flow`` itself where none can.
+
+def accelerated(bijection: Bijection, *, half: bool = False, training: bool = False) -> Bijection:
+    """Return ``bijection`` with every layer fused that can be; the same object where none can.
 
     Both share their parameters and all other layers: what trains one trains the other. With ``half``, the
-    products of matrices inside conditioners are of bfloat16; values, sums, laws, log-determinants and bases
-    stay float32.
+    products of matrices inside conditioners are of bfloat16; values, sums, laws and log-determinants stay
+    float32. ``training`` says whether conditioners that drop units do.
 
     >>> from diffeo.flows import RealNVP
     >>> flow, x = RealNVP(3, couplings=2).eval(), torch.ones(4, 3)
-    >>> torch.allclose(accelerated(flow).log_prob(x), flow.log_prob(x))
+    >>> z, log_det = accelerated(flow.bijection).inverse(x)
+    >>> torch.allclose(z, flow.bijection.inverse(x)[0])
     True
     """
-    if flow.dtype != torch.float32 or flow.base.device.type != "cpu":
-        return flow
-    bijection = _fused(flow.bijection, Pool(), half, training)
-    return flow if bijection is flow.bijection else Flow(flow.base, bijection).train(flow.training)
+    return _fused(bijection, Pool(), half, training)
+
+
+def evaluated(flow: torch.nn.Module, bijection: Bijection) -> Bijection:
+    """Return what a flow's bijection is computed by where no gradient is asked for.
+
+    It is made once for a flow, and again when its modules or parameters are others.
+    """
+    made_of = (flow.training, *map(id, flow.modules()), *map(id, flow.parameters()))
+    known = _KNOWN.get(flow)
+    if known is None or known[0] != made_of:
+        known = made_of, accelerated(bijection, training=flow.training)
+        _KNOWN[flow] = known
+    return known[1]
 
 
 def _fused(part: Bijection, pool: Pool, half: bool, training: bool) -> Bijection:
@@ -33,22 +49,20 @@ def _fused(part: Bijection, pool: Pool, half: bool, training: bool) -> Bijection
     if isinstance(part, Inverse):
         inner = _fused(part.bijection, pool, half, training)
         return part if inner is part.bijection else Inverse(inner)
-    if not isinstance(part, Chain):
-        step = step_of(part, pool, half=half, training=training)
-        return part if step is None else Fused([step], pool)
-    parts: list[Bijection] = []
-    children = list(part.bijections.children())
-    for child in children:
-        assert isinstance(child, Bijection)
-        new = _fused(child, pool, half, training)
-        if isinstance(new, Fused) and parts and isinstance(parts[-1], Fused) and _alike(parts[-1], new):
-            new = Fused([*parts.pop().steps, *new.steps], pool)
-        parts.append(new)
-    same = len(parts) == len(children)
-    same = same and all(new is old for new, old in zip(parts, children, strict=True))
-    return part if same else Chain(*parts)
-
-
-def _alike(one: Fused, other: Fused) -> bool:
-    """Return whether both read the same context, or none: one map then reads it for all."""
-    return one.context_features == other.context_features
+    if isinstance(part, Chain):
+        parts: list[Bijection] = []
+        same = True
+        for child in part.get_submodule("bijections").children():
+            assert isinstance(child, Bijection)
+            new = _fused(child, pool, half, training)
+            same = same and new is child
+            last = parts[-1] if parts else None
+            if isinstance(new, Fused):
+                new.memory = part.memory
+                if isinstance(last, Fused) and last.context_features == new.context_features:
+                    new = Fused([*last.steps, *new.steps], pool, part.memory)
+                    parts.pop()
+            parts.append(new)
+        return part if same else Chain(*parts, memory=part.memory)
+    step = step_of(part, pool, half=half, training=training)
+    return part if step is None else Fused([step], pool)

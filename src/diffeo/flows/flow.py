@@ -16,6 +16,7 @@ from diffeo.bijections.rounding import TRUST, Decoded, predicted_error
 from diffeo.conditioners import Conditioner
 from diffeo.distributions import Base
 from diffeo.errors import ConfigError, a_part
+from diffeo.flows.rows import through
 from diffeo.kernels.shapes import (
     check_broadcast,
     check_context,
@@ -147,7 +148,7 @@ class Flow(Part, nn.Module):
         it is below 1e-4. With ``repair=True`` the rows that are not trusted are computed in float64.
         """
         self._check(z, context, "z")
-        x, _ = self.bijection(z, context)
+        x, _ = through(self, z, context, inverse=False)
         if not check:
             return x
         error = predicted_error(self.bijection, z.expand_as(x), context)
@@ -193,7 +194,7 @@ class Flow(Part, nn.Module):
     ) -> Tensor:
         """Return draws x = f(z) that carry gradients towards the parameters and the context."""
         z = self._draw(shape, context, generator)
-        return self.bijection(z, context)[0]
+        return through(self, z, context, inverse=False)[0]
 
     def rsample_and_log_prob(
         self,
@@ -204,7 +205,7 @@ class Flow(Part, nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return draws and log p(x) = log π(z) − log │det ∂x/∂z│, with gradients."""
         z = self._draw(shape, context, generator)
-        x, log_det = self.bijection(z, context)
+        x, log_det = through(self, z, context, inverse=False)
         return x, self.base.log_prob(z, context) - log_det
 
     # -- other views -----------------------------------------------------------------------------
@@ -269,7 +270,7 @@ class Flow(Part, nn.Module):
 
     def _inverse(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         self._check(x, context, "x")
-        return self.bijection.inverse(x, context)
+        return through(self, x, context, inverse=True)
 
     def _draw(
         self, shape: Sequence[int], context: Tensor | None, generator: torch.Generator | None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from diffeo.errors import ConfigError, at_least, number
+from diffeo.errors import ConfigError, at_least, number, one_of
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,13 @@ class TrainConfig:
             standard deviation.
         seed: of the split, the order of the rows, the noise and dropout.
         device: "auto" (a CUDA device if there is one), or any name that torch knows.
+        precision: of the products of matrices inside conditioners while training: "float32"; "bfloat16";
+            "auto", which is bfloat16 where the device multiplies in it and conditioners are at least 128
+            units wide, else float32; or "float64", in which everything is computed then. Laws, sums,
+            log-determinants, bases and the optimizer are of float32 otherwise, and scores and samples of
+            the flow's dtype.
+        compile: "auto" takes the compiled kernels for the layers that they know, and compiles them, which
+            takes seconds and is done once on a machine; "off" computes everything by torch.
         time_budget: seconds after which training stops; the learning rate then follows the clock.
         max_bad_steps: steps whose loss or gradient is not finite that are forgiven in a run.
         checkpoint_every: steps between saves, where ``fit`` is given a checkpoint.
@@ -60,6 +67,8 @@ class TrainConfig:
     noise: float = 0.0
     seed: int = 0
     device: str = "auto"
+    precision: str = "auto"
+    compile: str = "auto"
     time_budget: float | None = None
     max_bad_steps: int = 10
     checkpoint_every: int = 500
@@ -80,7 +89,9 @@ class TrainConfig:
         number("noise", self.noise, least=0)
         number("warmup", self.warmup, least=0, below=1)
         number("averaging", self.averaging, least=0, below=1)
-        chosen_device(self.device)
+        one_of("precision", self.precision, ("auto", "float32", "bfloat16", "float64"))
+        one_of("compile", self.compile, ("auto", "off"))
+        check_precision(self.precision, chosen_device(self.device))
 
 
 def chosen_device(name: str) -> torch.device:
@@ -101,3 +112,12 @@ def chosen_device(name: str) -> torch.device:
     if device.type == "meta":
         raise ConfigError(f"device={name!r} holds no numbers; expected {wanted}.")
     return device
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raise :class:`ConfigError` where products in bfloat16 are asked of a device that has none."""
+    if precision == "bfloat16" and device.type not in ("cpu", "cuda"):
+        raise ConfigError(
+            f'precision="bfloat16" on device={str(device)!r}; expected a CPU or a CUDA device for it: pass '
+            'precision="auto", which takes what the device has.'
+        )

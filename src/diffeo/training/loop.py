@@ -95,18 +95,19 @@ def fit(
     objective = objective_for(flow) if objective is None else objective
     train, held = checked_rows(flow, x, context, validation, noise=config.noise, seed=config.seed)
     warn_unstandardised(flow, train, config.seed)
-    device, home = chosen_device(config.device), flow.base.device
+    device, home, dtype = chosen_device(config.device), flow.base.device, flow.dtype
+    inside = torch.float64 if config.precision == "float64" else dtype
     belongs_to, saved, path = {}, None, None if checkpoint is None else Path(checkpoint)
-    if path is not None:
-        belongs_to = files.identity(flow, objective, train, held, config)
-        saved = files.load(path, belongs_to, device)
-        if saved is not None:
-            files.check_tensors(path, saved, flow)
     forked = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=forked), torch.enable_grad():
         try:
-            flow.to(device)
-            train, held = train.to(device), None if held is None else held.to(device)
+            flow.to(device, inside)
+            train, held = train.to(device, inside), None if held is None else held.to(device, inside)
+            if path is not None:
+                belongs_to = files.identity(flow, objective, train, held, config)
+                saved = files.load(path, belongs_to, device)
+                if saved is not None:
+                    files.check_tensors(path, saved, flow)
             if saved is None:
                 _initialise(flow, train.sample(config.seed))
             else:
@@ -118,7 +119,7 @@ def fit(
                     result = run.go(saved, show).result(config, objective.unit)
         finally:
             flow.zero_grad(set_to_none=True)
-            flow.eval().to(home)
+            flow.eval().to(home, dtype)
     if held is not None and math.isnan(result.best_held_out_nats):
         warnings.warn(
             "the held-out rows never had a finite mean log-density, so the last weights were kept; look "

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from diffeo.flows import Flow
 from diffeo.objectives import Batch, Objective
+from diffeo.training.compute import computed
 from diffeo.training.config import TrainConfig
 from diffeo.training.flat import flats_of, has_fused, norm_of
 from diffeo.training.plan import Plan
@@ -65,12 +66,15 @@ class Optimisation:
             restore, and around an evaluation of the average. A copy of ``weights`` in another dtype is kept
             true by ``changed.append(lambda: shadow.copy_(flat.weights))``.
         rate: the learning rate of the last step.
+        precision, kernels: how steps are computed (:class:`~diffeo.training.compute.Computed`).
     """
 
     def __init__(
         self, flow: Flow, objective: Objective, train: Rows, plan: Plan, config: TrainConfig
     ) -> None:
         self.flow, self.objective, self.train, self.plan, self.config = flow, objective, train, plan, config
+        self._computed = computed(flow, config)
+        self.precision, self.kernels = self._computed.precision, self._computed.kernels
         self.device = train.x.device
         self.parameters = [p for p in flow.parameters() if p.requires_grad]
         self.gated = has_fused(self.parameters)
@@ -132,7 +136,7 @@ class Optimisation:
 
     def loss_on(self, batch: Batch) -> Tensor:
         """Return the objective on a batch."""
-        return self.objective.loss(self.flow, batch)
+        return self.objective.loss(self._computed.flow, batch)
 
     # -- steps -----------------------------------------------------------------------------------
 
@@ -145,6 +149,7 @@ class Optimisation:
         for flat in self.flats:
             flat.attach()
         self.flow.train()
+        self._computed.flow.train()
         self._bad.zero_()
         buffers = self._averaged_buffers()
         found: list[tuple[Tensor, Tensor]] = []

@@ -48,10 +48,10 @@ class Rows:
         context = None if self.context is None else self.context.index_select(0, index)
         return Batch(self.x.index_select(0, index), context)
 
-    def to(self, device: torch.device) -> Rows:
-        """Return the rows on ``device``; their numbers stay on the CPU."""
-        context = None if self.context is None else self.context.to(device)
-        return Rows(self.x.to(device), context, self.number)
+    def to(self, device: torch.device, dtype: torch.dtype) -> Rows:
+        """Return the rows on ``device``, of ``dtype``; their numbers stay on the CPU."""
+        context = None if self.context is None else self.context.to(device, dtype)
+        return Rows(self.x.to(device, dtype), context, self.number)
 
     def sample(self, seed: int) -> Rows:
         """Return at most :data:`SAMPLE` of the rows, drawn without replacement."""

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from diffeo.bijections.autoregressive import Autoregressive
 from diffeo.bijections.bijection import Bijection
 from diffeo.bijections.coupling import Coupling
 from diffeo.bijections.fused.network import network_of
-from diffeo.kernels.native import Kept, Pool, Program, library
+from diffeo.bijections.fused.run import Kept, Recovered, Run, Step
+from diffeo.kernels.native import Pool, Program, library
 from diffeo.kernels.shapes import check_event, context_read, join_batch, safe_context
-
-
-class Step:
-    """One layer of a :class:`Fused` map: what the kernels are told, and the parameters that they read."""
-
-    def __init__(
-        self, layer: Coupling | Autoregressive, program: Program, parameters: list[Tensor]
-    ) -> None:
-        self.layer, self.program, self.parameters = layer, program, parameters
 
 
 class Fused(Bijection):
@@ -36,12 +26,15 @@ class Fused(Bijection):
     Args:
         steps: what is computed.
         pool: memory for what the way back needs.
+        memory: "full", or "constant": activations are then recovered on the way back, as in
+            :class:`~diffeo.bijections.Chain`.
     """
 
     steps: tuple[Step, ...]
 
-    def __init__(self, steps: Sequence[Step], pool: Pool) -> None:
+    def __init__(self, steps: Sequence[Step], pool: Pool, memory: str = "full") -> None:
         super().__init__()
+        self.memory = memory
         self.steps = tuple(steps)  # no submodules: the parameters belong to the layers alone
         self.pool = pool
         first, last = steps[0].layer, steps[-1].layer
@@ -69,9 +62,11 @@ class Fused(Bijection):
             moved, log_det = self._unrolled(steps, rows, given)
         elif torch.is_grad_enabled():
             parameters = [p for step in steps for p in step.parameters]
-            moved, log_det = _Pass.apply(steps, self.pool, inverse, rows, given, *parameters)  # pyright: ignore
+            run = Run(steps, self.pool, given, inverse)
+            rule = Recovered if self.memory == "constant" else Kept
+            moved, log_det = rule.apply(run, rows, given, *parameters)  # pyright: ignore
         else:
-            moved, log_det = _through(steps, self.pool, rows, given, inverse)
+            moved, log_det = Run(steps, self.pool, given, inverse).through(rows)
         moved, log_det = moved.reshape(value.shape), log_det.reshape(value.shape[:-1])
         return (moved, log_det) if mark is None else (moved + mark.unsqueeze(-1), log_det + mark)
 
@@ -84,7 +79,7 @@ class Fused(Bijection):
             if isinstance(step.layer, Coupling):
                 z, more = self._pass((step,), z, context, inverse=False)
                 log_det = log_det + more
-            elif torch.is_grad_enabled() or not step.program.unrolls:
+            elif torch.is_grad_enabled() or not _unrolls(step):
                 z, more = step.layer(z, context)
                 log_det = log_det + more
             else:
@@ -94,81 +89,10 @@ class Fused(Bijection):
         return z, log_det
 
 
-def _through(
-    steps: Sequence[Step],
-    pool: Pool,
-    x: Tensor,
-    context: Tensor | None,
-    inverse: bool,
-    kept: list[tuple[Tensor, Kept]] | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Return the value and the log-determinant; what the way back needs goes to ``kept``."""
-    log_det = x.new_zeros(x.shape[0])
-    for at, step in enumerate(steps):
-        program = step.program
-        y = torch.empty_like(x) if at + 1 == len(steps) else pool.take(x.numel()).view(x.shape)
-        packed = program.pack(step.parameters)
-        own = program.forward(packed, x, context, y, log_det, inverse=inverse, keep=kept is not None)
-        if kept is not None:
-            assert own is not None
-            kept.append((x, own))
-        else:
-            pool.give(packed, x if at else None)
-        x = y
-    return x, log_det
-
-
-class _Pass(torch.autograd.Function):
-    """One direction, and its gradients: those of the formulas, not of recorded operations."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        steps: tuple[Step, ...],
-        pool: Pool,
-        inverse: bool,
-        x: Tensor,
-        context: Tensor | None,
-        *parameters: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        kept: list[tuple[Tensor, Kept]] = []
-        value, log_det = _through(steps, pool, x, context, inverse, kept)
-        ctx.steps, ctx.pool, ctx.inverse, ctx.kept = steps, pool, inverse, kept
-        ctx.save_for_backward(x, *parameters)  # says so if one was changed before the way back
-        return value, log_det
-
-    @staticmethod
-    @once_differentiable
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, to_value: Tensor, to_log_det: Tensor
-    ) -> Any:
-        kept: list[tuple[Tensor, Kept]] | None = ctx.kept
-        if kept is None:
-            raise RuntimeError(
-                "this graph was gone backward through before, and what it kept is gone; expected one pass: "
-                "compute the loss anew."
-            )
-        ctx.kept = None
-        x = ctx.saved_tensors[0]
-        pool: Pool = ctx.pool
-        wanted_x, wanted_context = ctx.needs_input_grad[3], ctx.needs_input_grad[4]
-        found: list[Tensor] = []
-        total: Tensor | None = None
-        g, to_log_det = to_value.contiguous(), to_log_det.contiguous()
-        for at, step in reversed(list(enumerate(ctx.steps))):
-            given, own = kept.pop()
-            given = given if at else x
-            to_x = torch.empty_like(x) if at == 0 else pool.take(x.numel()).view(x.shape)
-            to_input = at > 0 or wanted_x or wanted_context
-            to_context, towards = step.program.backward(
-                given, own, g, to_log_det, to_x, inverse=ctx.inverse, to_input=to_input
-            )
-            pool.give(*own, given if at else None, g if at + 1 < len(ctx.steps) else None)
-            if to_context is not None and wanted_context:
-                total = to_context if total is None else total + to_context
-            found = [*towards, *found]
-            g = to_x
-        return None, None, None, g if wanted_x else None, total, *found
+def _unrolls(step: Step) -> bool:
+    """Return whether the kernels go the way of many passes, and nobody asked for another."""
+    assert isinstance(step.layer, Autoregressive)
+    return step.program.unrolls and step.layer.inverse_method in ("auto", "incremental")
 
 
 def step_of(layer: Bijection, pool: Pool, *, half: bool = False, training: bool = False) -> Step | None:

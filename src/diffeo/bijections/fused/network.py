@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from diffeo.conditioners import MLP, Conditioner, MaskedMLP, MaskedResidualMLP, ResidualMLP
-from diffeo.conditioners.conditioner import ACTIVATIONS
+from diffeo.conditioners.conditioner import ACTIVATIONS, Linear
 from diffeo.conditioners.masked import MaskedLinear
 from diffeo.kernels.native import Network
 
@@ -48,7 +48,9 @@ def _read(
     modules: Any, steps: list[tuple[str, int]], layers: list[nn.Linear], names: set[str], *, training: bool
 ) -> bool:
     for module in modules:
-        if isinstance(module, nn.Linear):
+        if module._forward_hooks or module._forward_pre_hooks:  # somebody listens
+            return False
+        if type(module) in (Linear, MaskedLinear):  # a parametrised one has a class of its own
             steps.append(("linear", len(layers)))
             layers.append(module)
         elif type(module) in _NAMES:

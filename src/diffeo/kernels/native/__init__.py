@@ -3,13 +3,13 @@
 from diffeo.kernels.native.library import MOST_BINS, Compiled, has_bfloat16, kept, library
 from diffeo.kernels.native.network import ACTIVATIONS, Network
 from diffeo.kernels.native.pool import Pool
-from diffeo.kernels.native.program import Kept, Program
+from diffeo.kernels.native.program import Activations, Program
 
 __all__ = [
     "ACTIVATIONS",
     "MOST_BINS",
+    "Activations",
     "Compiled",
-    "Kept",
     "Network",
     "Pool",
     "Program",

@@ -35,7 +35,7 @@ class Compiled:
 
 def kept() -> bool:
     """Return whether the kernels were compiled on this machine before: using them then costs nothing."""
-    return _wanted() and kept_at().exists()
+    return library.cache_info().currsize > 0 or (_wanted() and kept_at().exists())
 
 
 @functools.lru_cache(maxsize=1)

@@ -23,7 +23,7 @@ LANES, PANEL, BLOCK = 16, 32, 8
 ROWS_A_THREAD = 256
 
 
-class Kept(NamedTuple):
+class Activations(NamedTuple):
     """What the way back needs: θ, what each layer and some activations were given, the packed weights."""
 
     theta: Tensor
@@ -188,7 +188,7 @@ class Program:
         *,
         inverse: bool,
         keep: bool,
-    ) -> Kept | None:
+    ) -> Activations | None:
         """Write the value of rows to ``y``, and add the log-determinant to ``log_det``.
 
         With ``keep``, return what the way back needs, taken from the pool.
@@ -199,7 +199,7 @@ class Program:
         if keep:
             inputs = self._pool.take(-(-rows // self._pair) * self._kept_row)
             given = self._pool.take(rows * self._given_row) if self._given_row else None
-            kept = Kept(self._pool.take(rows * self._theta_row), inputs, given, packed)
+            kept = Activations(self._pool.take(rows * self._theta_row), inputs, given, packed)
         _loaded().diffeo_forward(
             self._at, packed.data_ptr(), packed.data_ptr() + 4 * self._packed_words, rows, x.data_ptr(),
             _address(context), inverse != self._inverted, y.data_ptr(), log_det.data_ptr(),
@@ -210,7 +210,7 @@ class Program:
     def backward(
         self,
         x: Tensor,
-        kept: Kept,
+        kept: Activations,
         to_y: Tensor,
         to_log_det: Tensor,
         to_x: Tensor,

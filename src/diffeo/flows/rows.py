@@ -1,0 +1,63 @@
+"""Many rows through a bijection: without gradients in parts that fit, and by the compiled kernels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from diffeo.flows.accelerated import evaluated
+from diffeo.kernels.native import kept, library
+
+if TYPE_CHECKING:
+    from diffeo.flows.flow import Flow
+
+#: Rows that go through the layers together where no gradient is asked for: what lies between two layers is
+#: then some megabytes, however many rows there are.
+PART = 16_384
+
+#: Products of numbers, rows times parameters, for which the kernels are compiled if they are not yet: some
+#: seconds' worth.
+WORTH = 10**11
+
+
+def through(flow: Flow, value: Tensor, context: Tensor | None, *, inverse: bool) -> tuple[Tensor, Tensor]:
+    """Return what the flow's bijection, or its inverse, makes of ``value``, and the log-determinant."""
+    bijection = flow.bijection
+    event_ndim = bijection.event_ndim
+    batch = value.shape[: value.ndim - event_ndim]
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or _transformed(value):
+        return (bijection.inverse if inverse else bijection)(value, context)
+    if _kernels(flow, batch.numel()):
+        bijection = evaluated(flow, bijection)
+    direction: Any = bijection.inverse if inverse else bijection
+    if batch.numel() <= PART:
+        return direction(value, context)
+    if context is not None:
+        batch = torch.broadcast_shapes(batch, context.shape[:-1])
+        context = context.expand(*batch, -1).reshape(-1, context.shape[-1])
+    event = value.shape[value.ndim - event_ndim :]
+    rows = value.expand(*batch, *event).reshape(-1, *event)
+    y, log_det = torch.empty_like(rows), rows.new_empty(len(rows))
+    for start in range(0, len(rows), PART):
+        part = slice(start, start + PART)
+        y[part], log_det[part] = direction(rows[part], None if context is None else context[part])
+    return y.reshape(*batch, *event), log_det.reshape(batch)
+
+
+def _kernels(flow: Flow, rows: int) -> bool:
+    """Return whether the kernels are there for this flow, compiling them where that is worth it."""
+    if flow.dtype != torch.float32 or flow.base.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        return False
+    if not kept() and rows * sum(p.numel() for p in flow.parameters()) < WORTH:
+        return False
+    return library() is not None
+
+
+def _transformed(value: Tensor) -> bool:
+    """Return whether a transform of torch.func, or forward-mode differentiation, is under way."""
+    functorch = torch._C._functorch  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+    if functorch.peek_interpreter_stack() is not None or type(value) not in (Tensor, torch.nn.Parameter):
+        return True
+    return torch.autograd.forward_ad._current_level >= 0  # pyright: ignore[reportPrivateUsage]

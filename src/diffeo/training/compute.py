@@ -1,0 +1,133 @@
+"""What a step's passes are computed by: which kernels, and in which precision."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffeo.bijections import Autoregressive, Bijection, Chain, Coupling, Inverse
+from diffeo.conditioners import Conditioner, OrderedConditioner
+from diffeo.flows import Flow
+from diffeo.flows.accelerated import accelerated
+from diffeo.kernels.native import has_bfloat16, library
+from diffeo.training.config import TrainConfig
+
+#: Hidden units from which products in bfloat16 are worth their rounding.
+WIDE = 128
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A flow as its steps are computed.
+
+    Attributes:
+        flow: shares its parameters with the flow that is trained.
+        precision: that of the products of matrices inside conditioners: "float32", "bfloat16" or "float64".
+        kernels: "compiled" where some layers are, or "torch".
+    """
+
+    flow: Flow
+    precision: str
+    kernels: str
+
+
+def computed(flow: Flow, config: TrainConfig) -> Computed:
+    """Return what the steps of a fit go through.
+
+    With ``compile="auto"`` couplings and autoregressive layers go through the compiled kernels where there
+    are any for them, which are built here if they are not kept yet. It is decided before the first step, by
+    the flow and the machine alone, so that the same seed gives the same weights.
+    """
+    device = flow.base.device.type
+    if flow.dtype == torch.float64:
+        return Computed(flow, "float64", "torch")
+    if type(flow) is not Flow:  # it may compute its density in its own way
+        return Computed(flow, "float32", "torch")
+    half = config.precision == "bfloat16" or (
+        config.precision == "auto" and _has_bfloat16(device) and _widest(flow) >= WIDE
+    )
+    precision = "bfloat16" if half else "float32"
+    bijection, kernels = flow.bijection, "torch"
+    if config.compile == "auto" and device == "cpu" and library() is not None:
+        native = half and has_bfloat16()
+        bijection = accelerated(bijection, half=native, training=True)
+        kernels = "torch" if bijection is flow.bijection else "compiled"
+        if half and config.precision == "auto" and kernels == "torch":
+            precision, half = "float32", False
+    if half:
+        # What the kernels do not compute in bfloat16 themselves.
+        bijection = _lowered(bijection)
+    if bijection is flow.bijection:
+        return Computed(flow, precision, kernels)
+    logging.getLogger("diffeo.training").info("steps are computed by %s kernels in %s", kernels, precision)
+    return Computed(Flow(flow.base, bijection).train(flow.training), precision, kernels)
+
+
+def _has_bfloat16(device: str) -> bool:
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device == "cpu" and has_bfloat16()
+
+
+def _widest(flow: Flow) -> int:
+    """Return the widest hidden layer of all conditioners."""
+    widths = [0]
+    for part in flow.modules():
+        if isinstance(part, Conditioner):
+            theta = part.out_features * part.n_params
+            linear = (layer for layer in part.modules() if isinstance(layer, torch.nn.Linear))
+            widths += [layer.out_features for layer in linear if layer.out_features != theta]
+    return max(widths)
+
+
+def _lowered(part: Bijection) -> Bijection:
+    """Return a map whose conditioners multiply in bfloat16; all else is computed as it was."""
+    if isinstance(part, Inverse):
+        inner = _lowered(part.bijection)
+        return part if inner is part.bijection else Inverse(inner)
+    if isinstance(part, Chain):
+        children = [c for c in part.get_submodule("bijections").children() if isinstance(c, Bijection)]
+        parts = [_lowered(child) for child in children]
+        same = all(new is old for new, old in zip(parts, children, strict=True))
+        return part if same else Chain(*parts)
+    if type(part) not in (Coupling, Autoregressive):
+        return part
+    assert isinstance(part, Coupling | Autoregressive)
+    inner = part.conditioner
+    lower = LoweredOrdered(inner) if isinstance(inner, OrderedConditioner) else Lowered(inner)
+    # The layer as it is, but for the network: a copy of the object, not of its tensors.
+    other = copy.copy(part)
+    other.__dict__["_modules"] = {**dict(part.named_children()), "conditioner": lower}
+    return other
+
+
+class Lowered(Conditioner):
+    """A conditioner whose products are of bfloat16, by torch's autocast; θ comes back in float32."""
+
+    def __init__(self, conditioner: Conditioner) -> None:
+        super().__init__()
+        self.inner = conditioner
+        self.in_features, self.out_features = conditioner.in_features, conditioner.out_features
+        self.n_params, self.context = conditioner.n_params, conditioner.context
+        self.event_shape, self.period = conditioner.event_shape, conditioner.period
+
+    def outlet(self) -> None:
+        """Return None: where θ begins was set."""
+        return
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return θ."""
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return self.inner(x, context).to(x.dtype)
+
+
+class LoweredOrdered(Lowered, OrderedConditioner):
+    """The same for one that has an order."""
+
+    def __init__(self, conditioner: OrderedConditioner) -> None:
+        super().__init__(conditioner)
+        self.graph, self.levels = conditioner.graph, conditioner.levels

@@ -1,0 +1,121 @@
+"""How a fit's steps are computed: by which kernels and in which precision, and that it is the same fit."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from diffeo import TrainConfig, fit
+from diffeo.bijections import Chain, Coupling, Mask
+from diffeo.conditioners import MLP
+from diffeo.distributions import StandardNormal
+from diffeo.errors import ConfigError
+from diffeo.flows import BPF, MAF, NSF, Flow, RealNVP
+from diffeo.kernels.native import has_bfloat16, library
+from diffeo.laws import Affine
+from diffeo.training.compute import computed
+
+COMPILED = pytest.mark.skipif(library() is None, reason="no compiler: torch computes what kernels would")
+CONFIG = TrainConfig(max_steps=150, batch_size=64, seed=3, evaluate_every=50)
+
+
+def rows(n=600):
+    draws = torch.Generator().manual_seed(0)
+    x = torch.randn(n, 3, generator=draws)
+    return torch.stack([x[:, 0], x[:, 0].square() + 0.3 * x[:, 1], x[:, 2].tanh()], -1)
+
+
+def trained(make, **settings):
+    torch.manual_seed(0)
+    flow = make()
+    result = fit(flow, rows(), config=dataclasses.replace(CONFIG, **settings))
+    return flow, result
+
+
+@COMPILED
+@pytest.mark.parametrize("make", [lambda: NSF(3, hidden=(32,)), lambda: MAF(3), lambda: RealNVP(3)])
+def test_the_kernels_train_the_flow_that_torch_trains(make):
+    _, fast = trained(make, precision="float32")
+    _, plain = trained(make, precision="float32", compile="off")
+    # The same steps but for rounding, which 150 of them magnify.
+    assert fast.best_held_out_nats == pytest.approx(plain.best_held_out_nats, abs=0.02)
+
+
+@pytest.mark.parametrize("settings", [{}, {"compile": "off"}, {"precision": "bfloat16"}])
+def test_the_same_seed_gives_the_same_bits(settings):
+    one, _ = trained(lambda: MAF(3, hidden=(130,), batch_norm=False), **settings)
+    other, _ = trained(lambda: MAF(3, hidden=(130,), batch_norm=False), **settings)
+    for p, q in zip(one.parameters(), other.parameters(), strict=True):
+        assert torch.equal(p, q)
+
+
+@pytest.mark.parametrize("make", [lambda: NSF(3, hidden=(160,)), lambda: BPF(3, hidden=(160,))])
+def test_products_in_bfloat16_reach_the_same_nats(make):
+    """BPF's law is torch's: its conditioners go through autocast. A run so short ends within 0.1 of another."""
+    low, found = trained(make, precision="bfloat16")
+    _, plain = trained(make, precision="float32")
+    assert low.dtype == torch.float32
+    assert all(p.dtype == torch.float32 for p in low.parameters())
+    assert found.best_held_out_nats == pytest.approx(plain.best_held_out_nats, abs=0.15)
+
+
+def test_float64_is_computed_in_float64_and_comes_back_as_it_was():
+    flow, result = trained(lambda: NSF(3, hidden=(32,)), precision="float64")
+    assert flow.dtype == torch.float32
+    assert all(p.dtype == torch.float32 for p in flow.parameters())
+    assert result.best_held_out_nats < 4
+
+
+def test_float64_resumes_from_its_checkpoint(tmp_path):
+    make = lambda: MAF(3, batch_norm=False)  # noqa: E731
+    whole, _ = trained(make, precision="float64")
+    torch.manual_seed(0)
+    cut = make()
+    config = dataclasses.replace(CONFIG, precision="float64", checkpoint_every=50)
+
+    def stop(evaluation):
+        if evaluation.step == 100:
+            raise KeyboardInterrupt
+
+    fit(cut, rows(), config=config, checkpoint=tmp_path / "state", callback=stop)
+    torch.manual_seed(0)
+    again = make()
+    fit(again, rows(), config=config, checkpoint=tmp_path / "state")
+    for p, q in zip(again.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(p, q)
+    assert again.dtype == torch.float32
+
+
+@COMPILED
+@pytest.mark.skipif(not has_bfloat16(), reason="this processor does not multiply in bfloat16")
+def test_auto_takes_bfloat16_for_wide_networks_of_compiled_layers_only():
+    auto = TrainConfig()
+    assert computed(MAF(3, hidden=(128,), batch_norm=False), auto).precision == "bfloat16"
+    assert computed(MAF(3, hidden=(100,), batch_norm=False), auto).precision == "float32"
+    assert computed(BPF(3, hidden=(128,)), auto).precision == "float32"
+    assert computed(MAF(3, hidden=(128,)).double(), auto).precision == "float64"
+    assert computed(MAF(3, hidden=(128,)), dataclasses.replace(auto, compile="off")).kernels == "torch"
+
+
+def test_a_flow_of_its_own_kind_is_computed_by_its_own_code():
+    class Doubled(Flow):
+        def log_prob(self, x, context=None):
+            return 2 * super().log_prob(x, context)
+
+    flow = Doubled(StandardNormal(2), Chain(Coupling(Affine(), MLP(1, 1, 2), Mask.halves(2))))
+    assert computed(flow, TrainConfig()).flow is flow
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"precision": "float16"}, "precision"),
+        ({"compile": True}, "compile"),
+        ({"compile": "max"}, "compile"),
+    ],
+)
+def test_what_is_not_known_is_refused(settings, named):
+    with pytest.raises(ConfigError, match=named):
+        TrainConfig(**settings)
