@@ -53,7 +53,7 @@ def test_the_same_seed_gives_the_same_bits(settings):
 
 @pytest.mark.parametrize("make", [lambda: NSF(3, hidden=(160,)), lambda: BPF(3, hidden=(160,))])
 def test_products_in_bfloat16_reach_the_same_nats(make):
-    """BPF's law is torch's: its conditioners go through autocast. A run so short ends within 0.1 of another."""
+    """BPF's law is torch's: its conditioners go through autocast. Short runs end 0.1 apart."""
     low, found = trained(make, precision="bfloat16")
     _, plain = trained(make, precision="float32")
     assert low.dtype == torch.float32

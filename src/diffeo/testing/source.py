@@ -38,6 +38,10 @@ ALLOWED: Mapping[tuple[str, str], str] = {
         "registry.py",
         "importlib.import_module",
     ): "imports this package's own folders, out of a constant list",
+    ("kernels/native/build.py", "subprocess"): "runs the C++ compiler on this package's own sources",
+    ("kernels/native/library.py", "ctypes"): "loads what the compiler made of them, by the digest of both",
+    ("kernels/native/program.py", "ctypes"): "calls it",
+    ("kernels/native/levels.py", "ctypes"): "calls it",
     ("testing", "subprocess"): "starts this interpreter again, to look at a process of its own",
 }
 
