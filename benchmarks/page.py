@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -167,19 +168,24 @@ def _memory(found: list[dict[str, Any]]) -> str:
         f"## Memory\n\nAffine couplings, D={found[0]['case']['features']}, "
         f"B={found[0]['case']['rows']}; MiB. Each in a fresh process: the peak since before its first step "
         "(compilation, gradients and Adam's moments are in it) / that of a later step beyond what is held "
-        "between steps (the activations); the time of a step.\n\n" + _table(head, rows)
+        "between steps (activations, and gradients where they are freed); the time of a step.\n\n"
+        + _table(head, rows)
     )
     ratios = memory.ratios(found)
     if ratios:
         shallow, deep = found[0]["case"]["layers"], found[-1]["case"]["layers"]
-        head = ["library", "peak", "step", "time per layer"]
-        rows = [[name, *(f"{r[key]:.2f}" for key in head[1:])] for name, r in ratios.items()]
+        head = ["library", *next(iter(ratios.values()))]
+        rows = [[name, *map(_ratio, values.values())] for name, values in ratios.items()]
         text += (
             f"\n\nRatios, K={deep} over K={shallow}. The goal for constant memory: ≤ 1.3 of memory at "
-            "≤ 1.6 of time per layer. The weights' gradients and moments alone are "
+            "≤ 1.6 of time per layer. State is the weights' gradients and moments, of which there are "
             f"{deep / shallow:.0f} times as many.\n\n" + _table(head, rows)
         )
     return text
+
+
+def _ratio(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.2f}"
 
 
 def _bytes(result: dict[str, Any], unit: float) -> str:
@@ -245,8 +251,9 @@ def _remarks(report: dict[str, Any]) -> str:
         for text, places in sorted(found.items())
         if not text.startswith("products")
     ]
-    skipped = [f"- not measured, for want of time: {name}" for name in report["skipped"]]
-    lines += [*skipped, *_counts(report["speed"])]
+    if report["skipped"]:
+        lines.append(f"- not measured, for want of time: {'; '.join(dict.fromkeys(report['skipped']))}")
+    lines += _counts(report["speed"])
     return "## Remarks\n\n" + "\n".join(lines) if lines else ""
 
 

@@ -14,6 +14,7 @@ def draw(points: list[dict[str, Any]], path: Path) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator
 
     axes_found = [axis for axis in growth.FIELDS if any(point["axis"] == axis for point in points)]
     figure, panels = plt.subplots(1, len(axes_found), figsize=(4.2 * len(axes_found), 3.8), squeeze=False)
@@ -30,6 +31,11 @@ def draw(points: list[dict[str, Any]], path: Path) -> None:
                 color="black" if ours else f"C{k % 10}",
                 label=name,
             )
+        sizes = sorted({point["case"][growth.FIELDS[axis]] for point in points if point["axis"] == axis})
+        panel.set_xticks(sizes, [str(size) for size in sizes])
+        panel.minorticks_off()
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter("{x:g}")
         panel.set_xlabel(titles[axis])
         panel.grid(alpha=0.3, which="both")
     panels[0][0].set_ylabel("training step, ms")

@@ -36,6 +36,9 @@ WINDOW, MOST = 0.25, 32
 #: Seconds of warming up, after the first call.
 WARM = 0.5
 
+#: Seconds of a first call after which there is no warming up: the work itself is long.
+LONG = 10.0
+
 
 class Worker:
     """The library, and the case that it is prepared for."""
@@ -71,7 +74,7 @@ class Worker:
         library = self.library = self._built()
         first, _ = _seconds(library, self.case, 1)
         spent, each = 0.0, first
-        for k in range(8):
+        for k in range(8 if first < LONG else 0):
             each, _ = _seconds(library, self.case, 1)
             spent += each
             if spent > WARM and k:

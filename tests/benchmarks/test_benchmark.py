@@ -184,12 +184,22 @@ def test_growth_is_fitted_per_axis_and_library():
 
 
 def test_memory_ratios_are_of_the_deepest_over_the_shallowest():
-    def point(layers, peak, step, seconds):
-        results = {"diffeo": {"peak": peak, "step": step, "seconds": seconds}, "zuko": {"error": "none"}}
-        return {"case": {"layers": layers}, "results": results}
+    def point(layers, peak, state, step, seconds):
+        ours = {"peak": peak << 20, "state": state << 20, "step": step << 20, "seconds": seconds}
+        return {"case": {"layers": layers}, "results": {"diffeo": ours, "zuko": {"error": "none"}}}
 
-    found = memory.ratios([point(8, 100, 50, 1.0), point(128, 130, 55, 24.0)])
-    assert found == {"diffeo": {"peak": 1.3, "step": 1.1, "time per layer": 1.5}}
+    found = memory.ratios([point(8, 100, 10, 50, 1.0), point(128, 340, 160, 55, 24.0)])
+    assert list(found) == ["diffeo"]
+    expected = {
+        "peak": 3.4,
+        "peak less state": 2,
+        "step": 1.1,
+        "time per layer": 1.5,
+        "exponent in K": 0.25,
+    }
+    assert found["diffeo"] == pytest.approx(expected)
+    freed = memory.ratios([point(8, 100, 10, 0, 1.0), point(128, 340, 160, 55, 24.0)])
+    assert math.isnan(freed["diffeo"]["step"])
 
 
 def test_numbers_are_summed_up():
