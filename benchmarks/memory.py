@@ -43,8 +43,8 @@ def measured(
 def ratios(found: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Return for each library its deepest flow's figures over those of its shallowest.
 
-    Constant memory also over the ordinary chain. And the ratio of times per layer, and a of (peak less state) ∝ Kᵃ between the two. A ratio that cannot
-    be told is NaN.
+    Constant memory also over the ordinary chain. With the ratio of times per layer, and the exponent a of
+    (peak less state) ∝ Kᵃ between the two. A ratio that cannot be told is NaN.
     """
     if len(found) < 2:
         return {}
