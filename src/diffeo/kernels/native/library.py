@@ -52,7 +52,7 @@ def library() -> Any | None:
     except OSError:
         return None
     pointer, count, flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
-    found.diffeo_pack.argtypes = [pointer] * 6
+    found.diffeo_pack.argtypes = [*[pointer] * 6, count]
     found.diffeo_forward.argtypes = [*[pointer] * 3, count, *[pointer] * 2, flag, *[pointer] * 5, count]
     found.diffeo_backward.argtypes = [
         *[pointer] * 2, count, *[pointer] * 4, flag, *[pointer] * 2, flag, *[pointer] * 6, count,

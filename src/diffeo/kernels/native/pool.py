@@ -32,4 +32,6 @@ class Pool:
         """Take memory back that is not read any more."""
         for tensor in tensors:
             if tensor is not None:
-                self._free.setdefault(tensor.numel(), []).append(tensor.view(-1))
+                self._free.setdefault(tensor.numel(), []).append(
+                    tensor if tensor.ndim == 1 else tensor.view(-1)
+                )

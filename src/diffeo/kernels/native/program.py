@@ -47,9 +47,8 @@ class _Net(ctypes.Structure):
         ("seen", ctypes.c_void_p),
         ("features", ctypes.c_int64),
         *[(name, ctypes.c_void_p) for name in ("kept", "given")],
-        *[(name, ctypes.c_int64) for name in ("kept_row", "given_row")],
+        ("given_row", ctypes.c_int64),
         ("reached", ctypes.c_void_p),
-        ("reached_row", ctypes.c_int64),
     ]
 
 
@@ -115,7 +114,8 @@ class Program:
             wide_in[network.steps[at + 1][1]] for at, (s, _) in enumerate(network.steps) if s == STEPS[1]
         ]
         self._given_row = sum(given) if by_given else 0
-        self._kept_row, self._reached_row = sum(wide_in), sum(wide_out)
+        panels_in, panels_out = [[-(-w // PANEL) * PANEL for w in wide] for wide in (wide_in, wide_out)]
+        self._kept_row, self._reached_row = sum(panels_in), sum(panels_out)
         steps = [number for step, k in network.steps for number in (STEPS.index(step), k)]
         net = _Net(
             n_steps=len(network.steps),
@@ -135,12 +135,10 @@ class Program:
             context=context,
             seen=self._ints(seen),
             features=features,
-            kept=self._longs([0, *accumulate(wide_in)][:n]),
+            kept=self._longs([0, *accumulate(panels_in)][:n]),
             given=self._longs([0, *accumulate(given)][: max(len(given), 1)]),
-            kept_row=self._kept_row,
             given_row=self._given_row,
-            reached=self._longs([0, *accumulate(wide_out)][:n]),
-            reached_row=self._reached_row,
+            reached=self._longs([0, *accumulate(panels_out)][:n]),
         )
         numbers = (ctypes.c_float * max(len(law.numbers), 1))(*law.numbers)
         self._held.append(numbers)
@@ -175,7 +173,9 @@ class Program:
         biases = (ctypes.c_void_p * n)(*[p.data_ptr() for p in parameters[1::2]])
         start = packed.data_ptr()
         behind = start + 4 * self._packed_words
-        _loaded().diffeo_pack(self._at, weights, biases, self._masks, start, behind)
+        _loaded().diffeo_pack(
+            self._at, weights, biases, self._masks, start, behind, torch.get_num_threads()
+        )
         return packed
 
     def forward(

@@ -37,6 +37,7 @@ void forward(const Program &of, const void *packed, const float *biases, long ro
     Law law(of.numbers, of.counts);
     Layer layer{net.features, of.moved, of.index};
     long tiles = (rows + TILE - 1) / TILE, theta_row = padded(of.moved * law.params());
+    long depth = (rows + Kind::PAIR - 1) / Kind::PAIR;
     if (threads > tiles) threads = tiles;
 #pragma omp parallel num_threads(threads)
     {
@@ -49,7 +50,7 @@ void forward(const Program &of, const void *packed, const float *biases, long ro
             float *steered = theta ? theta + row * theta_row : own;
             steer<Kind>(net, (const Word *)packed, biases, count, x + row * net.features,
                         context ? context + row * net.context : context, at, steered, theta_row,
-                        kept ? (Word *)kept + row / Kind::PAIR * net.kept_row : nullptr,
+                        Down<Word>{(Word *)kept, depth, row / Kind::PAIR},
                         given ? given + row * net.given_row : nullptr);
             apply(law, layer, count, inverse, x + row * net.features, steered, theta_row,
                   y + row * net.features, log_det + row, lanes);
@@ -67,6 +68,7 @@ void backward(const Program &of, const void *packed, long rows, const float *x, 
     Law law(of.numbers, of.counts);
     Layer layer{net.features, of.moved, of.index};
     long outs = of.moved * law.params(), theta_row = padded(outs), units = 0;
+    long depth = (rows + Kind::PAIR - 1) / Kind::PAIR;
     for (long k = 0; k < net.n_layers; k++) units += (net.outs[k] + LANES - 1) / LANES;
     const long part_rows = threads * ROWS_A_THREAD;
 #pragma omp parallel num_threads(threads)
@@ -76,7 +78,9 @@ void backward(const Program &of, const void *packed, long rows, const float *x, 
         // What reached the layers in one part of the rows is summed into their gradients while it is near.
         for (long part = 0; part < rows; part += part_rows) {
             long size = rows - part < part_rows ? rows - part : part_rows;
-            const Word *inputs = (const Word *)kept + part / Kind::PAIR * net.kept_row;
+            const Down<const Word> inputs{(const Word *)kept, depth, part / Kind::PAIR};
+            const long near = (size + Kind::PAIR - 1) / Kind::PAIR;
+            const Down<Word> outputs{(Word *)reached, near, 0};
 #pragma omp for schedule(static)
             for (long tile = 0; tile < (size + TILE - 1) / TILE; tile++) {
                 long row = part + tile * TILE, count = rows_of(tile, size);
@@ -85,9 +89,9 @@ void backward(const Program &of, const void *packed, long rows, const float *x, 
                 back(law, layer, count, inverse, here, theta + row * theta_row, theta_row,
                      gy + row * net.features, glog_det + row, to, at.stream, at.width, lanes);
                 steer_back<Kind>(net, (const Word *)packed, count, at,
-                                 inputs + tile * TILE / Kind::PAIR * net.kept_row,
+                                 Down<const Word>{inputs.start, depth, row / Kind::PAIR},
                                  given ? given + row * net.given_row : nullptr,
-                                 (Word *)reached + tile * TILE / Kind::PAIR * net.reached_row, to_input);
+                                 Down<Word>{outputs.start, near, tile * TILE / Kind::PAIR}, to_input);
                 if (!to_input) continue;
                 for (long r = 0; r < count; r++) {
                     const float *found = at.input + r * at.width;
@@ -106,8 +110,8 @@ void backward(const Program &of, const void *packed, long rows, const float *x, 
                     begin -= (net.outs[k++] + LANES - 1) / LANES;
                 begin *= LANES;
                 long end = begin + LANES < net.outs[k] ? begin + LANES : net.outs[k];
-                weigh<Kind>(net, k, begin, end, size, inputs, (const Word *)reached, part > 0, masks[k],
-                            weights[k], biases[k]);
+                weigh<Kind>(net, k, begin, end, size, inputs, Down<const Word>{outputs.start, near, 0}, part > 0,
+                            masks[k], weights[k], biases[k]);
             }
         }
     }
@@ -164,19 +168,25 @@ int diffeo_has_half() {
 
 // Weights and biases as the kernels read them: the biases begin behind the words of all weights.
 void diffeo_pack(const Program *of, const float *const *weights, const float *const *given,
-                 const uint8_t *const *masks, void *packed, float *biases) {
+                 const uint8_t *const *masks, void *packed, float *biases, int64_t threads) {
     const Network &net = of->net;
-    for (long k = 0; k < net.n_layers; k++) {
-        float *bias = biases + net.bias[k];
-        std::memset(bias, 0, padded(net.outs[k]) * sizeof(float));
-        std::memcpy(bias, given[k], net.outs[k] * sizeof(float));
+    long blocks = 0;
+    for (long k = 0; k < net.n_layers; k++) blocks += padded(net.outs[k]) / LANES;
+    if (blocks < 16) threads = 1;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (long block = 0; block < blocks; block++) {
+        long k = 0, n = block;
+        while (n >= padded(net.outs[k]) / LANES) n -= padded(net.outs[k++]) / LANES;
+        n *= LANES;
+        long count = net.outs[k] - n < LANES ? net.outs[k] - n : LANES;
+        store(biases + net.bias[k] + n, load_part(given[k] + n, count));
 #ifdef __AVX512BF16__
         if (of->half) {
-            pack<Pair>(net, k, weights[k], masks[k], (Pair::Word *)packed);
+            pack<Pair>(net, k, n, count, weights[k], masks[k], (Pair::Word *)packed);
             continue;
         }
 #endif
-        pack<Single>(net, k, weights[k], masks[k], (Single::Word *)packed);
+        pack<Single>(net, k, n, count, weights[k], masks[k], (Single::Word *)packed);
     }
 }
 

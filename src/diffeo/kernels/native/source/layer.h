@@ -19,17 +19,23 @@ static inline long padded(long n) { return (n + LANES - 1) / LANES * LANES; }
 
 // The first `n` numbers of a vector, zeros behind them; and the way back.
 static inline Vec load_part(const float *from, long n) {
-    Vec x{};
     if (n >= LANES) return load(from);
+#ifdef __AVX512F__
+    return (Vec)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), from);
+#else
+    Vec x{};
     std::memcpy(&x, from, n * sizeof(float));
     return x;
+#endif
 }
 
 static inline void store_part(float *to, Vec x, long n) {
-    if (n >= LANES)
-        store(to, x);
-    else
-        std::memcpy(to, &x, n * sizeof(float));
+    if (n >= LANES) return store(to, x);
+#ifdef __AVX512F__
+    _mm512_mask_storeu_ps(to, (__mmask16)((1u << n) - 1u), (__m512)x);
+#else
+    std::memcpy(to, &x, n * sizeof(float));
+#endif
 }
 
 // Sixteen rows turned to one vector a column, a lane a row; with fewer rows the last is repeated.

@@ -9,7 +9,6 @@
 namespace diffeo {
 
 constexpr long TILE = 32;
-constexpr long DEPTH = 256;  // steps along the rows between two looks at a gradient's entries
 constexpr float CONDITIONER_LIMIT = 1e6f;  // as in diffeo/kernels/safe.py
 
 enum Step : int32_t { LINEAR, ACTIVATION, BEGIN, END, DIRECT };
@@ -28,13 +27,24 @@ struct Network {
     int64_t n_seen, context;        // the input: features of the row, then the context
     const int32_t *seen;
     int64_t features;
-    // What is kept for the way back: where the input of each layer begins, in words a row; and of what an
-    // activation was given, in numbers a row (SiLU and GELU).
+    // What is kept for the way back: the column where the input of each layer begins (see Down), and, in numbers
+    // a row, what an activation was given (SiLU and GELU).
     const int64_t *kept, *given;
-    int64_t kept_row, given_row;
-    // Of the gradients that reach each layer's output, in words a row.
+    int64_t given_row;
+    // The column where the gradients that reach each layer's output begin.
     const int64_t *reached;
-    int64_t reached_row;
+};
+
+// Words down the rows, in panels of 32 columns, one panel after another: a sum over rows reads on and on.
+template <typename Word>
+struct Down {
+    Word *start;
+    long depth;  // words down a column
+    long first;  // where these rows begin
+
+    Word *at(long column, long m) const {
+        return start + column / PANEL * PANEL * depth + (first + m) * PANEL + column % PANEL;
+    }
 };
 
 static inline Vec sigmoid(Vec x) { return 1.0f / (1.0f + exp(-x)); }
@@ -93,15 +103,15 @@ static void activate(long rows, float *h, long row, long size, float *given, lon
 
 // g = g σ′ over rows, by the values that were kept as words, or by what was given.
 template <int A, typename Kind>
-static void bend(long rows, float *g, long row, long size, const typename Kind::Word *values, long values_row,
-                 const float *given, long given_row) {
+static void bend(long rows, float *g, long row, long size, const Down<const typename Kind::Word> &values,
+                 long column, const float *given, long given_row) {
     for (long r = 0; r < rows; r++)
         for (long n = 0; n < size; n += LANES) {
             Vec v;
             if (A == SILU || A == GELU) {
                 v = load(given + r * given_row + n);
             } else {
-                std::memcpy(&v, values + (r / Kind::PAIR) * values_row + n, sizeof v);
+                std::memcpy(&v, values.at(column + n, r / Kind::PAIR), sizeof v);
                 if (Kind::PAIR == 2) v = (Vec)(r & 1 ? (Bits)v & 0xffff0000u : (Bits)v << 16);
             }
             store(g + r * row + n, load(g + r * row + n) * bent<A>(v));
@@ -180,12 +190,12 @@ static inline const typename Kind::Word *as_words(const float *from, long rows, 
 
 // Rows of numbers as words down the rows, for a gradient's sum over rows; an odd last row gets zeros.
 template <typename Kind>
-static inline void keep(const float *from, long rows, long row_size, long columns, typename Kind::Word *to,
-                        long to_row, const float *zeros) {
+static inline void keep(const float *from, long rows, long row_size, long columns,
+                        const Down<typename Kind::Word> &to, long column, const float *zeros) {
     for (long r = 0; r < rows; r += Kind::PAIR)
         for (long n = 0; n < columns; n += LANES) {
             const float *here = from + r * row_size + n;
-            Kind::words(here, r + 1 < rows ? here + row_size : zeros, to + (r / Kind::PAIR) * to_row + n);
+            Kind::words(here, r + 1 < rows ? here + row_size : zeros, to.at(column + n, r / Kind::PAIR));
         }
 }
 
@@ -193,7 +203,7 @@ static inline void keep(const float *from, long rows, long row_size, long column
 template <typename Kind>
 static void steer(const Network &net, const typename Kind::Word *packed, const float *biases, long rows,
                   const float *x, const float *context, Scratch &at, float *theta, long theta_row,
-                  typename Kind::Word *kept, float *given) {
+                  const Down<typename Kind::Word> &kept, float *given) {
     typedef typename Kind::Word Word;
     static const float zeros[LANES] = {0};
     long wide = at.width, size = padded(net.ins[0]), depth = 0;
@@ -207,7 +217,7 @@ static void steer(const Network &net, const typename Kind::Word *packed, const f
             const float *from = step == DIRECT ? at.input : h;
             long ins = padded(net.ins[k]), outs = padded(net.outs[k]);
             const Word *a = as_words<Kind>(from, rows, wide, ins, (Word *)at.words, wide);
-            if (kept) keep<Kind>(from, rows, wide, ins, kept + net.kept[k], net.kept_row, zeros);
+            if (kept.start) keep<Kind>(from, rows, wide, ins, kept, net.kept[k], zeros);
             bool out = straight && s + 1 == net.n_steps;
             float *to = out ? theta : step == DIRECT ? h : stream;
             long to_row = out ? theta_row : wide;
@@ -248,8 +258,8 @@ static void steer(const Network &net, const typename Kind::Word *packed, const f
 // reached each layer's output into `reached`.
 template <typename Kind>
 static void steer_back(const Network &net, const typename Kind::Word *packed, long rows, Scratch &at,
-                       const typename Kind::Word *kept, const float *given, typename Kind::Word *reached,
-                       bool to_input) {
+                       const Down<const typename Kind::Word> &kept, const float *given,
+                       const Down<typename Kind::Word> &reached, bool to_input) {
     typedef typename Kind::Word Word;
     static const float zeros[LANES] = {0};
     long wide = at.width, depth = 0, activations = 0;
@@ -262,7 +272,7 @@ static void steer_back(const Network &net, const typename Kind::Word *packed, lo
         long step = net.steps[2 * s], k = net.steps[2 * s + 1];
         if (step == LINEAR || step == DIRECT) {
             long ins = padded(net.ins[k]), outs = padded(net.outs[k]);
-            keep<Kind>(g, rows, wide, outs, reached + net.reached[k], net.reached_row, zeros);
+            keep<Kind>(g, rows, wide, outs, reached, net.reached[k], zeros);
             if ((s == first || step == DIRECT) && !to_input) continue;
             const Word *a = as_words<Kind>(g, rows, wide, outs, (Word *)at.words, wide);
             long words = (net.outs[k] + Kind::PAIR - 1) / Kind::PAIR;
@@ -280,10 +290,9 @@ static void steer_back(const Network &net, const typename Kind::Word *packed, lo
             // An activation is followed by the layer whose input was kept.
             long next = net.steps[2 * (s + 1) + 1];
             long size = padded(net.ins[next]);
-            const Word *values = kept + net.kept[next];
             const float *from = given ? given + net.given[activations] : given;
             by_activation(net.activation, [&](auto a) {
-                bend<decltype(a)::value, Kind>(rows, g, wide, size, values, net.kept_row, from, net.given_row);
+                bend<decltype(a)::value, Kind>(rows, g, wide, size, kept, net.kept[next], from, net.given_row);
             });
         } else if (step == END) {
             if ((long)at.opened.size() == depth) at.opened.push_back(at.numbers());
@@ -304,11 +313,9 @@ static void steer_back(const Network &net, const typename Kind::Word *packed, lo
 // With `more`, it is added to what is there.
 template <typename Kind>
 static void weigh(const Network &net, long k, long begin, long end, long rows,
-                  const typename Kind::Word *kept, const typename Kind::Word *reached, bool more,
-                  const uint8_t *mask, float *weight, float *bias) {
-    typedef typename Kind::Word Word;
+                  const Down<const typename Kind::Word> &kept, const Down<const typename Kind::Word> &reached,
+                  bool more, const uint8_t *mask, float *weight, float *bias) {
     long ins = net.ins[k], depth = (rows + Kind::PAIR - 1) / Kind::PAIR;
-    const Word *h = kept + net.kept[k], *g = reached + net.reached[k];
     float tile[BLOCK * PANEL];
     for (long n = begin; n < end; n += BLOCK) {
         long count = end - n < BLOCK ? end - n : BLOCK;
@@ -319,14 +326,11 @@ static void weigh(const Network &net, long k, long begin, long end, long rows,
             if (more && !any) continue;
             for (long r = 0; more && r < count; r++)
                 for (long i = 0; i < width; i++) tile[r * PANEL + i] = weight[(n + r) * ins + j + i];
-            for (long m = 0; any && m < depth; m += DEPTH) {
-                long d = depth - m < DEPTH ? depth - m : DEPTH;
-                const Word *a = g + m * net.reached_row + n, *b = h + m * net.kept_row + j;
-                if (width > LANES)
-                    crossed<Kind, BLOCK, 2>(a, net.reached_row, b, net.kept_row, d, more || m > 0, tile, PANEL);
-                else
-                    crossed<Kind, BLOCK, 1>(a, net.reached_row, b, net.kept_row, d, more || m > 0, tile, PANEL);
-            }
+            const auto *a = reached.at(net.reached[k] + n, 0), *b = kept.at(net.kept[k] + j, 0);
+            if (any && width > LANES)
+                crossed<Kind, BLOCK, 2>(a, PANEL, b, PANEL, depth, more, tile, PANEL);
+            else if (any)
+                crossed<Kind, BLOCK, 1>(a, PANEL, b, PANEL, depth, more, tile, PANEL);
             for (long r = 0; r < count; r++)
                 for (long i = 0; i < width; i++) {
                     long at = (n + r) * ins + j + i;
@@ -336,63 +340,62 @@ static void weigh(const Network &net, long k, long begin, long end, long rows,
     }
     for (long n = begin; n < end; n += LANES) {
         long count = end - n < LANES ? end - n : LANES;
+        const auto *g = reached.at(net.reached[k] + n, 0);
         Vec sum = more ? load_part(bias + n, count) : Vec{};
         for (long m = 0; m < depth; m++) {
             Vec each;
-            std::memcpy(&each, g + m * net.reached_row + n, sizeof each);
+            std::memcpy(&each, g + m * PANEL, sizeof each);
             sum = Kind::multiply(sum, Kind::one(), each);
         }
         store_part(bias + n, sum, count);
     }
 }
 
-// A layer's weight (out, in) and its mask as panels for both ways.
+// Sixteen rows [n, n + count) of a layer's weight (out, in), with its mask, into the panels for both ways.
 template <typename Kind>
-static void pack(const Network &net, long k, const float *weight, const uint8_t *mask,
+static void pack(const Network &net, long k, long n, long count, const float *weight, const uint8_t *mask,
                  typename Kind::Word *packed) {
     typedef typename Kind::Word Word;
     static const float zeros[LANES] = {0};
-    long ins = net.ins[k], outs = net.outs[k], wide = padded(ins) + LANES;
-    std::vector<float> rows(LANES * wide, 0.0f);
+    long ins = net.ins[k], outs = net.outs[k];
     long forth = (ins + Kind::PAIR - 1) / Kind::PAIR, back = (outs + Kind::PAIR - 1) / Kind::PAIR;
-    alignas(64) Word line[LANES];
+    long panel = n / PANEL * PANEL, vectors = padded(outs) - panel >= PANEL ? 2 : 1;
+    Word *to = packed + net.forth[k] + panel * forth + (n - panel);
+    float rows[LANES][2 * LANES];
+    Word words[LANES], line[LANES];
     Vec square[LANES];
-    std::vector<Word> words(LANES * wide);
-    for (long n = 0; n < outs; n += LANES) {
-        long count = outs - n < LANES ? outs - n : LANES;
-        for (long r = 0; r < LANES; r++) {
-            float *to = rows.data() + r * wide;
-            if (r >= count) {
-                std::memset(to, 0, ins * sizeof(float));
-                continue;
-            }
-            const float *from = weight + (n + r) * ins;
-            if (mask)
-                for (long i = 0; i < ins; i++) to[i] = mask[(n + r) * ins + i] ? from[i] : 0.0f;
-            else
-                std::memcpy(to, from, ins * sizeof(float));
-        }
-        // Forth: the sum runs along the inputs; a panel's columns are outputs.
-        long panel = n / PANEL * PANEL, vectors = padded(outs) - panel >= PANEL ? 2 : 1;
-        Word *to = packed + net.forth[k] + panel * forth;
+    // A step along the inputs fills sixteen words: of one number each, or of two.
+    for (long i = 0; i < ins; i += LANES * Kind::PAIR) {
         for (long r = 0; r < LANES; r++)
-            for (long i = 0; i < padded(ins); i += LANES * Kind::PAIR)
-                Kind::along(rows.data() + r * wide + i, words.data() + r * wide + i / Kind::PAIR);
-        for (long i = 0; i < forth; i += LANES) {
-            for (long r = 0; r < LANES; r++) std::memcpy(square + r, words.data() + r * wide + i, sizeof(Vec));
-            turn(square);
-            for (long j = 0; j < LANES && i + j < forth; j++)
-                std::memcpy(to + ((i + j) * vectors + (n - panel) / LANES) * LANES, square + j, sizeof(Vec));
+            for (long h = 0; h < Kind::PAIR; h++) {
+                long at = i + h * LANES, left = ins - at;
+                Vec some{};
+                if (r < count && left > 0) {
+                    some = load_part(weight + (n + r) * ins + at, left);
+                    if (mask) {
+                        Int allowed{};
+                        for (long l = 0; l < LANES && l < left; l++)
+                            allowed[l] = mask[(n + r) * ins + at + l] ? -1 : 0;
+                        some = allowed ? some : Vec{};
+                    }
+                }
+                store(rows[r] + h * LANES, some);
+            }
+        // Forth: the sum runs along the inputs; a panel's columns are outputs.
+        for (long r = 0; r < LANES; r++) {
+            Kind::along(rows[r], words);
+            std::memcpy(square + r, words, sizeof(Vec));
         }
+        turn(square);
+        for (long j = 0; j < LANES && i / Kind::PAIR + j < forth; j++)
+            std::memcpy(to + (i / Kind::PAIR + j) * vectors * LANES, square + j, sizeof(Vec));
         // Back: the sum runs along the outputs; a panel's columns are inputs.
-        for (long i = 0; i < padded(ins); i += LANES) {
-            long from = i / PANEL * PANEL, both = padded(ins) - from >= PANEL ? 2 : 1;
-            Word *start = packed + net.back[k] + from * back;
+        for (long h = 0; h < Kind::PAIR && i + h * LANES < padded(ins); h++) {
+            long at = i + h * LANES, from = at / PANEL * PANEL, both = padded(ins) - from >= PANEL ? 2 : 1;
+            Word *start = packed + net.back[k] + from * back + (at - from);
             for (long r = 0; r < LANES && n + r < outs; r += Kind::PAIR) {
-                const float *row = rows.data() + r * wide + i;
-                Kind::words(row, r + 1 < LANES ? row + wide : zeros, line);
-                std::memcpy(start + (((n + r) / Kind::PAIR) * both + (i - from) / LANES) * LANES, line,
-                            LANES * sizeof(Word));
+                Kind::words(rows[r] + h * LANES, r + 1 < LANES ? rows[r + 1] + h * LANES : zeros, line);
+                std::memcpy(start + (n + r) / Kind::PAIR * both * LANES, line, sizeof(Vec));
             }
         }
     }

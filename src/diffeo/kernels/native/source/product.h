@@ -6,9 +6,6 @@
 // threads there are: a row's result has the same bits in every batch.
 #pragma once
 #include "layer.h"
-#ifdef __AVX512BF16__
-#include <immintrin.h>
-#endif
 
 namespace diffeo {
 
