@@ -174,12 +174,29 @@ class Chain(Bijection):
 
     @torch.no_grad()
     def initialise(self, x: Tensor, context: Tensor | None = None) -> Self:
-        """Initialise the parts one by one from the data side, each on what reaches it."""
-        for part in reversed(list(self.bijections)):
-            assert isinstance(part, Bijection)
+        """Initialise the parts one by one from the data side, each on what reaches it.
+
+        Rows go no further than the last part that reads any.
+        """
+        parts = [part for part in reversed(list(self.bijections)) if isinstance(part, Bijection)]
+        count = max((k + 1 for k, part in enumerate(parts) if reads_data(part)), default=0)
+        for k, part in enumerate(parts[:count]):
             part.initialise(x, context)
-            x, _ = part.inverse(x, context)
+            if k + 1 < count:
+                x, _ = part.inverse(x, context)
         return self
+
+
+def reads_data(part: Bijection) -> bool:
+    """Return whether a bijection, or a part of a chain, has something to set from training rows.
+
+    >>> from diffeo.bijections import Scale, Standardize
+    >>> reads_data(Chain(Scale(2), Scale(2))), reads_data(Chain(Scale(2), Standardize(2)))
+    (False, True)
+    """
+    if isinstance(part, Chain):
+        return any(reads_data(child) for child in part.bijections if isinstance(child, Bijection))
+    return type(part).initialise is not Bijection.initialise
 
 
 def set_memory(module: M, memory: str) -> M:

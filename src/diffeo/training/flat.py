@@ -11,6 +11,9 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 from torch.nn import Parameter
 from torch.optim.adamw import adamw
+from torch.utils._foreach_utils import (
+    _get_fused_kernels_supported_devices,  # pyright: ignore[reportPrivateUsage]
+)
 
 #: Bytes that a parameter's place in a buffer is rounded up to: a cache line, which the fused kernel never
 #: divides. How a buffer is cut into blocks therefore does not move a bit.
@@ -239,8 +242,6 @@ def norm_of(flats: Sequence[Flat]) -> Tensor:
 
 def has_fused(parameters: Sequence[Parameter]) -> bool:
     """Return whether torch has a fused AdamW for the device and the dtypes of ``parameters``."""
-    try:
-        torch.optim.AdamW(parameters, fused=True)
-    except (RuntimeError, ValueError):  # there is none; there are no parameters
-        return False
-    return True
+    # To ask by making the optimizer would import torch's compiler, which takes a second.
+    devices = _get_fused_kernels_supported_devices()
+    return bool(parameters) and all(p.is_floating_point() and p.device.type in devices for p in parameters)
