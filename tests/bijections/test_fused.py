@@ -305,6 +305,24 @@ def test_rows_of_any_batch_shape_and_a_shared_context():
         assert fast(x[:0], torch.ones(2)).shape == (0, 4)
 
 
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("law", ["affine", "spline", "inverted spline"])
+def test_a_weight_that_is_nan_makes_nan_of_what_it_reaches(law, network):
+    layer = stirred(NETWORKS[network](LAWS[law], 0))
+    fused = fused_of(layer)
+    x, _ = rows()
+    with torch.no_grad():
+        for p in fused.steps[0].parameters[::2]:
+            p[-1] = torch.nan
+        for direction in ("forward", "inverse"):
+            value, log_det = getattr(layer, direction)(x)
+            own, own_log_det = getattr(fused, direction)(x)
+            # Torch also multiplies a NaN by a mask's zeros, and so carries it further.
+            assert own.isnan().any()
+            assert not (own.isnan() & ~value.isnan()).any()
+            assert torch.equal(own_log_det.isnan(), log_det.isnan())
+
+
 def test_a_context_that_is_not_finite_marks_its_row():
     flow = Flow(StandardNormal(FEATURES), stirred(NETWORKS["MLP relu"](Affine(), 2)))
     fast = Flow(flow.base, accelerated(flow.bijection))

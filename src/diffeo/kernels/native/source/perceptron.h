@@ -64,7 +64,7 @@ static inline Vec erf(Vec x) {
 template <int A>
 static inline Vec activated(Vec x) {
     switch (A) {
-        case RELU: return x > 0.0f ? x : Vec{};
+        case RELU: return relu(x);
         case TANH: return tanh(x);
         case SILU: return x * sigmoid(x);
         case ELU: return x > 0.0f ? x : exp(x) - 1.0f;
@@ -222,8 +222,13 @@ static void steer(const Network &net, const typename Kind::Word *packed, const f
             float *to = out ? theta : step == DIRECT ? h : stream;
             long to_row = out ? theta_row : wide;
             long words = (net.ins[k] + Kind::PAIR - 1) / Kind::PAIR;
+            // ReLU is taken where the sums are stored.
+            bool rectified = net.activation == RELU && s + 1 < net.n_steps && net.steps[2 * s + 2] == ACTIVATION;
             product<Kind>(rows, a, wide, packed + net.forth[k], words, outs, net.forth_ranges[k],
-                          step == DIRECT ? h : biases + net.bias[k], step == DIRECT ? wide : 0, to, to_row);
+                          step == DIRECT ? h : biases + net.bias[k], step == DIRECT ? wide : 0, to, to_row,
+                          rectified);
+            s += rectified;
+            activations += rectified;
             if (step == DIRECT) {
                 for (long r = 0; r < rows; r++)
                     for (long n = 0; n < outs; n += LANES)
@@ -278,7 +283,7 @@ static void steer_back(const Network &net, const typename Kind::Word *packed, lo
             long words = (net.outs[k] + Kind::PAIR - 1) / Kind::PAIR;
             float *to = step == DIRECT || s == first ? at.input : stream;
             product<Kind>(rows, a, wide, packed + net.back[k], words, ins, net.back_ranges[k],
-                          s == first && added ? at.input : nullptr, wide, to, wide);
+                          s == first && added ? at.input : nullptr, wide, to, wide, false);
             if (step == DIRECT) {
                 added = true;
             } else if (s != first) {

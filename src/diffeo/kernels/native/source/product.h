@@ -51,7 +51,7 @@ struct Pair {
 // R rows of C = A B + bias through V vectors of a panel, from `begin` to `end` along the sum.
 template <typename Kind, int R, int V>
 static inline void block(const typename Kind::Word *a, long a_row, const typename Kind::Word *b, long begin,
-                         long end, const float *start, long start_row, float *c, long c_row) {
+                         long end, const float *start, long start_row, float *c, long c_row, bool rectified) {
     Vec sum[R][V];
     for (int r = 0; r < R; r++)
         for (int v = 0; v < V; v++)
@@ -65,37 +65,38 @@ static inline void block(const typename Kind::Word *a, long a_row, const typenam
             for (int v = 0; v < V; v++) sum[r][v] = Kind::multiply(sum[r][v], a[r * a_row + k], column[v]);
     }
     for (int r = 0; r < R; r++)
-        for (int v = 0; v < V; v++) store(c + r * c_row + v * LANES, sum[r][v]);
+        for (int v = 0; v < V; v++)
+            store(c + r * c_row + v * LANES, rectified ? relu(sum[r][v]) : sum[r][v]);
 }
 
 template <typename Kind, int V>
 static inline void rows_through(long rows, const typename Kind::Word *a, long a_row,
                                 const typename Kind::Word *b, long begin, long end, const float *start,
-                                long start_row, float *c, long c_row) {
+                                long start_row, float *c, long c_row, bool rectified) {
     long r = 0;
     for (; r + BLOCK <= rows; r += BLOCK)
         block<Kind, BLOCK, V>(a + r * a_row, a_row, b, begin, end, start ? start + r * start_row : start,
-                              start_row, c + r * c_row, c_row);
+                              start_row, c + r * c_row, c_row, rectified);
     for (; r + 4 <= rows; r += 4)
         block<Kind, 4, V>(a + r * a_row, a_row, b, begin, end, start ? start + r * start_row : start,
-                          start_row, c + r * c_row, c_row);
+                          start_row, c + r * c_row, c_row, rectified);
     for (; r < rows; r++)
         block<Kind, 1, V>(a + r * a_row, a_row, b, begin, end, start ? start + r * start_row : start,
-                          start_row, c + r * c_row, c_row);
+                          start_row, c + r * c_row, c_row, rectified);
 }
 
-// C = A B + start for a few rows; `ranges` holds for each panel the part of the sum that is not 0.
+// C = A B + start for a few rows, or max(0, that); `ranges` holds for each panel the part of the sum that is not 0.
 template <typename Kind>
 static void product(long rows, const typename Kind::Word *a, long a_row, const typename Kind::Word *b,
                     long depth, long columns, const int32_t *ranges, const float *start, long start_row,
-                    float *c, long c_row) {
+                    float *c, long c_row, bool rectified) {
     long n = 0;
     for (; n + PANEL <= columns; n += PANEL, b += depth * PANEL, ranges += 2)
         rows_through<Kind, 2>(rows, a, a_row, b, ranges[0], ranges[1], start ? start + n : start, start_row,
-                              c + n, c_row);
+                              c + n, c_row, rectified);
     if (n < columns)
         rows_through<Kind, 1>(rows, a, a_row, b, ranges[0], ranges[1], start ? start + n : start, start_row,
-                              c + n, c_row);
+                              c + n, c_row, rectified);
 }
 
 // One panel of Aᵀ B over rows: `count` columns of A (at most 8), V vectors of columns of B.

@@ -21,8 +21,10 @@ static inline Vec all(float x) { return x - Vec{}; }
 static inline Int whole(int32_t x) { return x - Int{}; }
 static inline Int bits(Vec x) { return (Int)x; }
 static inline Vec abs(Vec x) { return (Vec)(bits(x) & 0x7fffffff); }
-static inline Vec min(Vec a, Vec b) { return a < b ? a : b; }
-static inline Vec max(Vec a, Vec b) { return a > b ? a : b; }
+// NaN in the first argument stays NaN.
+static inline Vec min(Vec a, Vec b) { return a > b ? b : a; }
+static inline Vec max(Vec a, Vec b) { return a < b ? b : a; }
+static inline Vec relu(Vec x) { return x < 0.0f ? Vec{} : x; }
 static inline Vec clamp(Vec x, float low, float high) { return min(max(x, all(low)), all(high)); }
 
 static inline Vec load(const float *from) {
@@ -48,7 +50,7 @@ static inline Vec exp(Vec x) {
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * (r * r) + r + 1.0f;
-    return (Vec)(bits(p) + (n << 23));
+    return x == x ? (Vec)(bits(p) + (n << 23)) : x;
 }
 
 // log of a positive normal number: x = 2ⁿ m with m in [√½, √2), a polynomial in m − 1 (Cephes, logf).
@@ -71,7 +73,7 @@ static inline Vec log(Vec x) {
     p = p * m + 3.3333331174e-1f;
     p = p * m * z;
     p = p - e * 2.12194440e-4f - 0.5f * z;
-    return m + p + e * 0.693359375f;
+    return x == x ? m + p + e * 0.693359375f : x;
 }
 
 // tanh, an odd rational function within ±7.9 (that of Eigen).
