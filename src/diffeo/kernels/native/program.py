@@ -169,8 +169,9 @@ class Program:
         """Return weights and biases, (weight, bias) of each layer in turn, as the kernels read them."""
         packed = self._pool.take(self._packed_words + self._bias_starts[-1])
         n = len(self.network.sizes)
-        weights = (ctypes.c_void_p * n)(*[p.data_ptr() for p in parameters[::2]])
-        biases = (ctypes.c_void_p * n)(*[p.data_ptr() for p in parameters[1::2]])
+        held = [p.detach().contiguous() for p in parameters]
+        weights = (ctypes.c_void_p * n)(*[p.data_ptr() for p in held[::2]])
+        biases = (ctypes.c_void_p * n)(*[p.data_ptr() for p in held[1::2]])
         start = packed.data_ptr()
         behind = start + 4 * self._packed_words
         _loaded().diffeo_pack(
@@ -227,7 +228,8 @@ class Program:
         reached = self._pool.take(
             -(-min(rows, ROWS_A_THREAD * torch.get_num_threads()) // self._pair) * self._reached_row
         )
-        found = [x.new_empty(size) for i, o in self.network.sizes for size in ((o, i), (o,))]
+        new = x.new_empty if rows else x.new_zeros  # without rows nothing is written
+        found = [new(size) for i, o in self.network.sizes for size in ((o, i), (o,))]
         weights = (ctypes.c_void_p * n)(*[p.data_ptr() for p in found[::2]])
         biases = (ctypes.c_void_p * n)(*[p.data_ptr() for p in found[1::2]])
         _loaded().diffeo_backward(
@@ -249,13 +251,14 @@ class Program:
         assert self._levels is not None
         masks = [None if m is None else torch.from_numpy(m) for m in self.network.masks]
         weights = [
-            p.detach() if m is None else torch.where(m, p.detach(), 0.0)
+            (p.detach() if m is None else torch.where(m, p.detach(), 0.0)).contiguous()
             for p, m in zip(parameters[::2], masks, strict=True)
         ]
+        biases = [p.detach().contiguous() for p in parameters[1::2]]
         n = len(weights)
         _loaded().diffeo_unroll(
             self._at, ctypes.addressof(self._levels[0]), (ctypes.c_void_p * n)(*map(_address, weights)),
-            (ctypes.c_void_p * n)(*map(_address, parameters[1::2])), z.shape[0], z.data_ptr(),
+            (ctypes.c_void_p * n)(*map(_address, biases)), z.shape[0], z.data_ptr(),
             _address(context), self._inverted, y.data_ptr(), log_det.data_ptr(), torch.get_num_threads(),
         )  # fmt: skip
 
