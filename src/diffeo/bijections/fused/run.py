@@ -26,6 +26,11 @@ SPAN = 16
 #: What recovering may move an input by, relative to max(1, |x|); beyond it the layers are repeated.
 DRIFT = 2e-5
 
+_GONE = (
+    "this graph was gone backward through before, and what it kept is gone; expected one pass: compute the "
+    "loss anew."
+)
+
 
 class Step:
     """One layer of a fused map: what the kernels are told, and the parameters that they read."""
@@ -132,10 +137,7 @@ class Kept(torch.autograd.Function):
         """Return the gradients."""
         kept: list[tuple[Tensor, Activations]] | None = ctx.kept
         if kept is None:
-            raise RuntimeError(
-                "this graph was gone backward through before, and what it kept is gone; expected one pass: "
-                "compute the loss anew."
-            )
+            raise RuntimeError(_GONE)
         ctx.kept = None
         run: Run = ctx.run
         x = ctx.saved_tensors[0]
@@ -181,9 +183,12 @@ class Recovered(torch.autograd.Function):
         ctx: Any, to_value: Tensor, to_log_det: Tensor
     ) -> Any:
         """Return the gradients."""
+        if ctx.inputs is None:
+            raise RuntimeError(_GONE)
         run: Run = ctx.run
         x, value = ctx.saved_tensors[:2]
         inputs: dict[int, Tensor] = {0: x, **ctx.inputs}
+        ctx.inputs = None  # they go back to the pool
         all_wanted = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
         gradients = _Gradients(to_value.contiguous())
         to_log_det = to_log_det.contiguous()
