@@ -30,17 +30,33 @@ FLAGS = (
 PATIENCE = 120.0
 
 
-def kept_at() -> Path:
+def kept_at() -> Path | None:
     """Return where the compiled library of these sources, this compiler and this processor is kept.
 
-    ``DIFFEO_CACHE`` names the folder; otherwise it is ``diffeo`` in the user's cache.
+    ``DIFFEO_CACHE`` names the folder; otherwise it is ``diffeo`` in the user's cache. None where the user
+    has no home.
     """
+    named = os.environ.get("DIFFEO_CACHE")
+    try:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:  # a user of a container, whom the system does not know
+        cache = None
+    if not named and cache is None:
+        return None
     digest = hashlib.sha256()
     for path in sorted(SOURCE.iterdir()):
         digest.update(path.name.encode() + path.read_bytes())
     digest.update(repr((FLAGS, _compiler(), platform.machine(), _processor())).encode())
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "diffeo"
-    return Path(os.environ.get("DIFFEO_CACHE") or default) / f"native-{digest.hexdigest()[:24]}.so"
+    folder = Path(named) if named else Path(str(cache)) / "diffeo"
+    return folder / f"native-{digest.hexdigest()[:24]}.so"
+
+
+def is_kept(path: Path | None) -> bool:
+    """Return whether there is a compiled library at ``path``; False where one may not look."""
+    try:
+        return path is not None and path.is_file()
+    except OSError:  # a home of another user
+        return False
 
 
 def build() -> Path | None:
@@ -49,7 +65,10 @@ def build() -> Path | None:
     What cannot be compiled is said once, in the log: the kernels are a faster way of what torch does too.
     """
     path = kept_at()
-    if path.exists():
+    if path is None:
+        _say("the user has no home to keep them in (DIFFEO_CACHE names another folder)")
+        return None
+    if is_kept(path):
         return path
     compiler = _compiler()
     if compiler is None:
@@ -67,7 +86,7 @@ def build() -> Path | None:
                 if done.returncode == 0:
                     os.replace(aside, path)  # whole or not there, whoever else is compiling
                     return path
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, ValueError, subprocess.SubprocessError) as error:  # ValueError: CXX is no command
         _say(str(error))
         return None
     _say(done.stderr.decode(errors="replace")[-300:])

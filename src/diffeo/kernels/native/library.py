@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from diffeo.kernels.native.build import build, kept_at
+from diffeo.kernels.native.build import build, is_kept, kept_at
 
 #: The bins of a spline that the kernels have room for.
 MOST_BINS = 64
@@ -35,7 +35,7 @@ class Compiled:
 
 def kept() -> bool:
     """Return whether the kernels were compiled on this machine before: using them then costs nothing."""
-    return library.cache_info().currsize > 0 or (_wanted() and kept_at().exists())
+    return library.cache_info().currsize > 0 or (_wanted() and is_kept(kept_at()))
 
 
 @functools.lru_cache(maxsize=1)
