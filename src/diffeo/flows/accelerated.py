@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from diffeo.bijections import Bijection, Chain, Inverse
-from diffeo.bijections.fused import Fused, step_of
+from diffeo.bijections.fused import Fused, listened_to, step_of
 from diffeo.kernels.native import Pool
 
 #: flow ↦ (what it was made of, what it is computed by); it goes with the flow.
-_KNOWN: weakref.WeakKeyDictionary[Any, tuple[tuple[int, ...], Bijection]] = weakref.WeakKeyDictionary()
+_KNOWN: weakref.WeakKeyDictionary[Any, tuple[tuple[Any, ...], Bijection, Any]] = weakref.WeakKeyDictionary()
 
 
 def accelerated(bijection: Bijection, *, half: bool = False, training: bool = False) -> Bijection:
@@ -34,18 +34,28 @@ def accelerated(bijection: Bijection, *, half: bool = False, training: bool = Fa
 def evaluated(flow: torch.nn.Module, bijection: Bijection) -> Bijection:
     """Return what a flow's bijection is computed by where no gradient is asked for.
 
-    It is made once for a flow, and again when its modules or parameters are others.
+    It is made once for a flow, and again when its modules, laws or parameters are others. A flow that
+    somebody listens to, by hooks, is computed as it is.
     """
-    made_of = (flow.training, *map(id, flow.modules()), *map(id, flow.parameters()))
+    modules, parameters = list(bijection.modules()), list(bijection.parameters())
+    if any(listened_to(module) for module in modules):
+        return bijection
+    # One part alone may train: units are then dropped in an evaluation on purpose.
+    training = any(module.training for module in modules)
+    laws = [getattr(module, "law", None) for module in modules]
+    made_of = training, *map(id, [*modules, *laws, *parameters]), *(p.dtype for p in parameters)
     known = _KNOWN.get(flow)
     if known is None or known[0] != made_of:
-        known = made_of, accelerated(bijection, training=flow.training)
+        # What it was made of is held, so that nothing else is given its number.
+        known = made_of, accelerated(bijection, training=training), (modules, laws, parameters)
         _KNOWN[flow] = known
     return known[1]
 
 
 def _fused(part: Bijection, pool: Pool, half: bool, training: bool) -> Bijection:
     """Return the map with what can be fused fused, or the same object where nothing can."""
+    if listened_to(part):
+        return part
     if isinstance(part, Inverse):
         inner = _fused(part.bijection, pool, half, training)
         return part if inner is part.bijection else Inverse(inner)

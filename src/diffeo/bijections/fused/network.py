@@ -15,6 +15,16 @@ from diffeo.kernels.native import Network
 _NAMES = {kind: name for name, kind in ACTIVATIONS.items()}
 
 
+def listened_to(module: Any) -> bool:
+    """Return whether a module has hooks, which the kernels would not call."""
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    )
+
+
 def network_of(conditioner: Conditioner, *, training: bool) -> tuple[Network, list[Tensor]] | None:
     """Return a conditioner's steps and the parameters that they read, or None for another thing.
 
@@ -23,7 +33,7 @@ def network_of(conditioner: Conditioner, *, training: bool) -> tuple[Network, li
     if type(conditioner) not in (MLP, MaskedMLP, ResidualMLP, MaskedResidualMLP):
         return None
     modules: Any = getattr(conditioner, "layers", None)
-    if modules is None or conditioner.period is not None:
+    if modules is None or conditioner.period is not None or any(map(listened_to, (conditioner, modules))):
         return None
     steps: list[tuple[str, int]] = []
     layers: list[nn.Linear] = []
@@ -48,7 +58,7 @@ def _read(
     modules: Any, steps: list[tuple[str, int]], layers: list[nn.Linear], names: set[str], *, training: bool
 ) -> bool:
     for module in modules:
-        if module._forward_hooks or module._forward_pre_hooks:  # somebody listens
+        if listened_to(module):
             return False
         if type(module) in (Linear, MaskedLinear):  # a parametrised one has a class of its own
             steps.append(("linear", len(layers)))
