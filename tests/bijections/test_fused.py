@@ -405,3 +405,128 @@ def test_a_hostile_row_among_recovered_activations_stays_in_its_row():
         gradients.append(torch.autograd.grad(loss, list(chain.parameters())))
     for good, mixed in zip(*gradients, strict=True):
         assert (good - mixed).abs().max() <= 1e-5 * (1 + good.abs().max())
+
+
+def test_a_batch_without_rows_has_gradients_of_zero():
+    layer = stirred(NETWORKS["MLP relu"](Affine(), 0))
+    fused = fused_of(layer)
+    value, log_det = fused.inverse(torch.empty(0, FEATURES))
+    for gradient in torch.autograd.grad(value.sum() + log_det.sum(), fused.steps[0].parameters):
+        assert bool((gradient == 0).all())
+
+
+@pytest.mark.parametrize("network", ["MLP relu", "MLP silu", "MLP tanh", "masked"])
+@pytest.mark.parametrize("law", LAWS)
+def test_a_parameter_that_is_nan_is_seen(law, network):
+    for k in range(2):
+        layer = stirred(NETWORKS[network](LAWS[law], 0))
+        with torch.no_grad():
+            list(layer.parameters())[1 + 2 * k].fill_(torch.nan)
+        fused = fused_of(layer)
+        x, _ = rows()
+        for own, other in zip(fused.inverse(x / 4), layer.inverse(x / 4), strict=True):
+            assert torch.equal(own.isnan(), other.isnan())
+
+
+def test_parameters_may_lie_in_memory_as_they_like():
+    flow = stirred(NSF(FEATURES)).eval()
+    x, _ = rows()
+    with torch.no_grad():
+        for p in flow.parameters():
+            if p.ndim == 2:
+                p.data = p.data.t().contiguous().t()
+        wanted = flow.bijection.inverse(x)[0]
+        assert torch.allclose(accelerated(flow.bijection).inverse(x)[0], wanted, atol=1e-4)
+
+
+def test_torchs_defaults_change_nothing():
+    flow = stirred(NSF(FEATURES)).eval()
+    x, _ = rows()
+    fast = Flow(flow.base, accelerated(flow.bijection, training=True))
+    parameters = list(flow.parameters())
+    wanted = torch.autograd.grad(fast(x).sum(), parameters)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = torch.autograd.grad(fast(x).sum(), parameters)
+        with torch.no_grad():
+            assert fast(x).dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for own, other in zip(found, wanted, strict=True):
+        assert torch.equal(own, other)
+
+
+def test_what_was_recovered_is_gone_back_through_once():
+    chain = stack(20, Affine(), memory="constant", gain=0.02)
+    loss = accelerated(chain, training=True).inverse(rows()[0])[1].sum()
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="expected one pass"):
+        loss.backward()
+
+
+def test_units_are_dropped_where_one_part_alone_trains():
+    layer = Coupling(Affine(), MLP(4, 3, 2, dropout=0.5), Mask.alternating(FEATURES))
+    flow = Flow(StandardNormal(FEATURES), stirred(layer)).eval()
+    x, _ = rows()
+    with torch.no_grad():
+        assert torch.equal(flow(x), flow(x))
+        for module in flow.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.train()
+        assert not torch.equal(flow(x), flow(x))
+
+
+def test_hooks_are_called_also_those_that_came_later():
+    flow = stirred(NSF(FEATURES)).eval()
+    x, _ = rows()
+    with torch.no_grad():
+        flow(x)
+        heard = []
+        for module in flow.bijection.modules():
+            module.register_forward_hook(lambda module, given, found: heard.append(module))
+        flow(x)
+    assert len(set(heard)) > 10
+
+
+def test_another_law_is_computed_by():
+    layer = stirred(NETWORKS["MLP relu"](Affine(1.0), 0))
+    flow = Flow(StandardNormal(FEATURES), layer).eval()
+    x, _ = rows()
+    with torch.no_grad():
+        flow(x)
+    layer.law = Affine(5.0)
+    wanted = flow(x).detach()
+    with torch.no_grad():
+        assert torch.allclose(flow(x), wanted, atol=1e-4)
+
+
+def test_memory_of_batches_of_many_sizes_is_let_go(monkeypatch):
+    monkeypatch.setattr("diffeo.kernels.native.pool.MOST_FREE", 100)
+    pool = Pool()
+    for numbers in range(1, 60):
+        pool.give(pool.take(numbers))
+    assert sum(tensor.numel() for tensors in pool._free.values() for tensor in tensors) <= 100
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_a_trace_records_operations():
+    flow = stirred(NSF(FEATURES)).eval()
+    x, _ = rows()
+    with torch.no_grad():
+        traced = torch.jit.trace(flow, (x,), check_trace=False)
+        assert torch.allclose(traced(2 * x), flow(2 * x), atol=1e-3)
+
+
+@pytest.mark.skipif(not hasattr(os, "setuid") or os.getuid() != 0, reason="only root may be another user")
+@pytest.mark.parametrize("home", ["", "/root/none"])
+def test_a_user_without_a_home_scores_by_torch(home):
+    script = (
+        "import os, torch, ctypes, pwd\n"
+        "from diffeo.flows import NSF\n"
+        "flow = NSF(3).eval()\n"
+        "os.setuid(54321)\n"
+        "with torch.no_grad(): flow(torch.zeros(2, 3))\n"
+    )
+    kept = {k: v for k, v in os.environ.items() if k not in ("HOME", "XDG_CACHE_HOME", "DIFFEO_CACHE")}
+    environment = {**kept, "HOME": home} if home else kept
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
