@@ -42,7 +42,7 @@ def evaluated(flow: torch.nn.Module, bijection: Bijection) -> Bijection:
         return bijection
     # One part alone may train: units are then dropped in an evaluation on purpose.
     training = any(module.training for module in modules)
-    laws = [getattr(module, "law", None) for module in modules]
+    laws = [module.__dict__.get("law") for module in modules]
     made_of = training, *map(id, [*modules, *laws, *parameters]), *(p.dtype for p in parameters)
     known = _KNOWN.get(flow)
     if known is None or known[0] != made_of:

@@ -58,7 +58,7 @@ def _kernels(flow: Flow, rows: int) -> bool:
 def _transformed(value: Tensor) -> bool:
     """Return whether operations are recorded or transformed: they would not see what the kernels do."""
     recorders: int = torch._C._len_torch_dispatch_stack()  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
-    if recorders or torch.jit.is_tracing():
+    if recorders or torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
         return True
     functorch = torch._C._functorch  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
     if functorch.peek_interpreter_stack() is not None or type(value) not in (Tensor, torch.nn.Parameter):
