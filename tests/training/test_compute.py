@@ -15,9 +15,11 @@ from diffeo.errors import ConfigError
 from diffeo.flows import BPF, MAF, NSF, Flow, RealNVP
 from diffeo.kernels.native import has_bfloat16, library
 from diffeo.laws import Affine
+from diffeo.objectives import MaximumLikelihood, Objective
 from diffeo.training.compute import computed
 
 COMPILED = pytest.mark.skipif(library() is None, reason="no compiler: torch computes what kernels would")
+LIKELIHOOD = MaximumLikelihood()
 CONFIG = TrainConfig(max_steps=150, batch_size=64, seed=3, evaluate_every=50)
 
 
@@ -92,11 +94,14 @@ def test_float64_resumes_from_its_checkpoint(tmp_path):
 @pytest.mark.skipif(not has_bfloat16(), reason="this processor does not multiply in bfloat16")
 def test_auto_takes_bfloat16_for_wide_networks_of_compiled_layers_only():
     auto = TrainConfig()
-    assert computed(MAF(3, hidden=(128,), batch_norm=False), auto).precision == "bfloat16"
-    assert computed(MAF(3, hidden=(100,), batch_norm=False), auto).precision == "float32"
-    assert computed(BPF(3, hidden=(128,)), auto).precision == "float32"
-    assert computed(MAF(3, hidden=(128,)).double(), auto).precision == "float64"
-    assert computed(MAF(3, hidden=(128,)), dataclasses.replace(auto, compile="off")).kernels == "torch"
+    assert computed(MAF(3, hidden=(128,), batch_norm=False), LIKELIHOOD, auto).precision == "bfloat16"
+    assert computed(MAF(3, hidden=(100,), batch_norm=False), LIKELIHOOD, auto).precision == "float32"
+    assert computed(BPF(3, hidden=(128,)), LIKELIHOOD, auto).precision == "float32"
+    assert computed(MAF(3, hidden=(128,)).double(), LIKELIHOOD, auto).precision == "float64"
+    assert (
+        computed(MAF(3, hidden=(128,)), LIKELIHOOD, dataclasses.replace(auto, compile="off")).kernels
+        == "torch"
+    )
 
 
 def test_a_flow_of_its_own_kind_is_computed_by_its_own_code():
@@ -105,7 +110,7 @@ def test_a_flow_of_its_own_kind_is_computed_by_its_own_code():
             return 2 * super().log_prob(x, context)
 
     flow = Doubled(StandardNormal(2), Chain(Coupling(Affine(), MLP(1, 1, 2), Mask.halves(2))))
-    assert computed(flow, TrainConfig()).flow is flow
+    assert computed(flow, LIKELIHOOD, TrainConfig()).flow is flow
 
 
 @pytest.mark.parametrize(
@@ -119,3 +124,20 @@ def test_a_flow_of_its_own_kind_is_computed_by_its_own_code():
 def test_what_is_not_known_is_refused(settings, named):
     with pytest.raises(ConfigError, match=named):
         TrainConfig(**settings)
+
+
+class Smooth(Objective):
+    """Maximum likelihood and a penalty on the score ∂ log p/∂x: it differentiates twice."""
+
+    def loss(self, flow, batch):
+        x = batch.x.requires_grad_()
+        log_prob = flow(x)
+        (score,) = torch.autograd.grad(log_prob.sum(), x, create_graph=True)
+        return -log_prob.mean() + 1e-3 * score.square().mean()
+
+
+def test_an_objective_that_differentiates_twice_is_computed_by_torch():
+    flow = MAF(3, hidden=(128,), batch_norm=False)
+    assert computed(flow, Smooth(), TrainConfig()).flow is flow
+    result = fit(flow, rows(), objective=Smooth(), config=CONFIG)
+    assert result.steps == 150

@@ -28,6 +28,7 @@ class MaximumLikelihood(Objective):
     """
 
     unit: ClassVar[str] = "nats per row"
+    first_order: ClassVar[bool] = True
 
     def loss(self, flow: Flow, batch: Batch) -> Tensor:
         """Return −mean log p(x | context)."""

@@ -31,6 +31,8 @@ class Objective(ABC):
         unit: the unit of the loss, as a person reads it.
         evaluations_apart: the fewest steps between looks at held-out rows that :func:`diffeo.fit` plans,
             where a look costs much more than a step.
+        first_order: whether the loss is differentiated once, backward, and through no transform of
+            ``torch.func``: :func:`diffeo.fit` may then take the compiled kernels, which know no more.
 
     >>> import torch
     >>> class Squared(Objective):
@@ -44,6 +46,7 @@ class Objective(ABC):
 
     unit: ClassVar[str] = "nats per row"
     evaluations_apart: ClassVar[int] = 25
+    first_order: ClassVar[bool] = False
 
     @abstractmethod
     def loss(self, flow: Flow, batch: Batch) -> Tensor:

@@ -38,6 +38,11 @@ ALLOWED: Mapping[tuple[str, str], str] = {
         "registry.py",
         "importlib.import_module",
     ): "imports this package's own folders, out of a constant list",
+    (
+        "kernels/native/source/diffeo.cpp",
+        "compiled code",
+    ): "the kernels' own text, which the user's compiler makes a library of",
+    ("training/config.py", "compile"): "the name of a setting",
     ("kernels/native/build.py", "subprocess"): "runs the C++ compiler on this package's own sources",
     ("kernels/native/library.py", "ctypes"): "loads what the compiler made of them, by the digest of both",
     ("kernels/native/program.py", "ctypes"): "calls it",

@@ -14,6 +14,7 @@ from diffeo.conditioners import Conditioner, OrderedConditioner
 from diffeo.flows import Flow
 from diffeo.flows.accelerated import accelerated
 from diffeo.kernels.native import has_bfloat16, library
+from diffeo.objectives import Objective
 from diffeo.training.config import TrainConfig
 
 #: Hidden units from which products in bfloat16 are worth their rounding.
@@ -35,12 +36,13 @@ class Computed:
     kernels: str
 
 
-def computed(flow: Flow, config: TrainConfig) -> Computed:
+def computed(flow: Flow, objective: Objective, config: TrainConfig) -> Computed:
     """Return what the steps of a fit go through.
 
     With ``compile="auto"`` couplings and autoregressive layers go through the compiled kernels where there
-    are any for them, which are built here if they are not kept yet. It is decided before the first step, by
-    the flow and the machine alone, so that the same seed gives the same weights.
+    are any for them, which are built here if they are not kept yet; an objective that differentiates twice
+    is computed by torch. It is decided before the first step, by the flow and the machine alone, so that
+    the same seed gives the same weights.
     """
     device = flow.base.device.type
     if flow.dtype == torch.float64:
@@ -52,12 +54,12 @@ def computed(flow: Flow, config: TrainConfig) -> Computed:
     )
     precision = "bfloat16" if half else "float32"
     bijection, kernels = flow.bijection, "torch"
-    if config.compile == "auto" and device == "cpu" and library() is not None:
+    if config.compile == "auto" and objective.first_order and device == "cpu" and library() is not None:
         native = half and has_bfloat16()
         bijection = accelerated(bijection, half=native, training=True)
         kernels = "torch" if bijection is flow.bijection else "compiled"
-        if half and config.precision == "auto" and kernels == "torch":
-            precision, half = "float32", False
+    if config.precision == "auto" and device == "cpu" and kernels == "torch":
+        precision, half = "float32", False
     if half:
         # What the kernels do not compute in bfloat16 themselves.
         bijection = _lowered(bijection)

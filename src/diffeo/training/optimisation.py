@@ -73,7 +73,7 @@ class Optimisation:
         self, flow: Flow, objective: Objective, train: Rows, plan: Plan, config: TrainConfig
     ) -> None:
         self.flow, self.objective, self.train, self.plan, self.config = flow, objective, train, plan, config
-        self._computed = computed(flow, config)
+        self._computed = computed(flow, objective, config)
         self.precision, self.kernels = self._computed.precision, self._computed.kernels
         self.device = train.x.device
         self.parameters = [p for p in flow.parameters() if p.requires_grad]

@@ -56,7 +56,7 @@ class Run:
 
     def like(self, x: Tensor) -> Tensor:
         """Return memory of the shape of ``x``."""
-        return self.pool.take(x.numel()).view(x.shape)
+        return self.pool.take(x.numel(), exact=True).view(x.shape)
 
     def through(
         self, x: Tensor, kept: list[tuple[Tensor, Activations]] | None = None

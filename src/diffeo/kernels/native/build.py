@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import logging
 import os
@@ -43,12 +44,18 @@ def kept_at() -> Path | None:
         cache = None
     if not named and cache is None:
         return None
+    folder = Path(named) if named else Path(str(cache)) / "diffeo"
+    return folder / f"native-{_digest(_compiler())[:24]}.so"
+
+
+@functools.lru_cache
+def _digest(compiler: str | None) -> str:
+    """Return what tells these sources, on this processor, by this compiler, from all others."""
     digest = hashlib.sha256()
     for path in sorted(SOURCE.iterdir()):
         digest.update(path.name.encode() + path.read_bytes())
-    digest.update(repr((FLAGS, _compiler(), platform.machine(), _processor())).encode())
-    folder = Path(named) if named else Path(str(cache)) / "diffeo"
-    return folder / f"native-{digest.hexdigest()[:24]}.so"
+    digest.update(repr((FLAGS, compiler, platform.machine(), _processor())).encode())
+    return digest.hexdigest()
 
 
 def is_kept(path: Path | None) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
+import logging
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -44,12 +46,8 @@ def library() -> Any | None:
 
     ``DIFFEO_NATIVE=0`` in the environment turns it off.
     """
-    path = build() if _wanted() else None
-    if path is None:
-        return None
-    try:
-        found = ctypes.CDLL(str(path))
-    except OSError:
+    found = _loaded()
+    if found is None:
         return None
     pointer, count, flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
     found.diffeo_pack.argtypes = [*[pointer] * 6, count]
@@ -61,6 +59,21 @@ def library() -> Any | None:
     for name in ("pack", "forward", "backward", "unroll"):
         getattr(found, f"diffeo_{name}").restype = None
     return found
+
+
+def _loaded() -> Any | None:
+    """Return the library as it is; one that cannot be loaded is compiled once more."""
+    for _ in range(2):
+        path = build() if _wanted() else None
+        if path is None:
+            return None
+        try:
+            return ctypes.CDLL(str(path))
+        except OSError as error:
+            logging.getLogger("diffeo.kernels").info("the compiled kernels cannot be loaded: %s", error)
+            with contextlib.suppress(OSError):
+                path.unlink()
+    return None
 
 
 def has_bfloat16() -> bool:
