@@ -13,6 +13,7 @@ import torch
 
 from diffeo.bijections import Autoregressive, Chain, Coupling, Inverse, Mask
 from diffeo.bijections.fused import Fused, step_of
+from diffeo.bijections.fused.run import _drifted
 from diffeo.conditioners import MLP, MaskedMLP, MaskedResidualMLP, ResidualMLP
 from diffeo.distributions import StandardNormal
 from diffeo.flows import MAF, NSF, RealNVP
@@ -530,3 +531,10 @@ def test_a_user_without_a_home_scores_by_torch(home):
     kept = {k: v for k, v in os.environ.items() if k not in ("HOME", "XDG_CACHE_HOME", "DIFFEO_CACHE")}
     environment = {**kept, "HOME": home} if home else kept
     subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+
+
+def test_an_input_that_comes_back_infinite_has_drifted():
+    known = torch.tensor([[0.0, 3e38], [torch.nan, 1.0]])
+    assert not _drifted(known.clone(), known)
+    assert _drifted(torch.tensor([[0.0, torch.inf], [0.0, 0.0]]), known)
+    assert not _drifted(torch.tensor([[0.0, 3e38], [5.0, torch.inf]]), known)

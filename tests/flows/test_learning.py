@@ -37,6 +37,16 @@ LIKE = [
 ]
 
 
+def train(flow, x, lr):
+    """Take two hundred steps of Adam towards maximum likelihood."""
+    adam = torch.optim.Adam(flow.parameters(), lr=lr)
+    for _ in range(200):
+        adam.zero_grad()
+        loss = -flow.log_prob(x).mean()
+        loss.backward()
+        adam.step()
+
+
 def bumps(rows, seed):
     """Return draws of two bumps of unequal weight, standardised."""
     generator = torch.Generator().manual_seed(seed)
@@ -52,12 +62,7 @@ def test_two_bumps_in_one_dimension_are_learnt(name):
         warnings.filterwarnings("ignore", message=".*nothing to condition on", category=UserWarning)
         torch.manual_seed(0)
         flow = getattr(flows, name)(1, **{**SMALL[name], **ROOM.get(name, {})}).train()
-    adam = torch.optim.Adam(flow.parameters(), lr=0.02)
-    for _ in range(200):
-        adam.zero_grad()
-        loss = -flow.log_prob(x).mean()
-        loss.backward()
-        adam.step()
+    train(flow, x, lr=0.02)
     held = -flow.eval().log_prob(bumps(1000, 1)).mean()
     assert held < 1.1
 
@@ -98,12 +103,7 @@ def test_the_tails_of_ttf_are_those_that_it_declares(degrees):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         flow = flows.TTF(1, **SMALL["TTF"]).train()
-    adam = torch.optim.Adam(flow.parameters(), lr=0.01)
-    for _ in range(200):
-        adam.zero_grad()
-        loss = -flow.log_prob(x).mean()
-        loss.backward()
-        adam.step()
+    train(flow, x, lr=0.01)
     flow = flow.eval().double()
     tails = flow.bijection.bijections[-1]
     theta = tails.conditioner(torch.zeros(0, dtype=torch.float64))

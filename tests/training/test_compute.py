@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from diffeo import TrainConfig, fit
-from diffeo.bijections import Chain, Coupling, Mask
+from diffeo.bijections import Chain, Coupling, Mask, set_memory
 from diffeo.conditioners import MLP
 from diffeo.distributions import StandardNormal
 from diffeo.errors import ConfigError
@@ -102,6 +102,13 @@ def test_auto_takes_bfloat16_for_wide_networks_of_compiled_layers_only():
         computed(MAF(3, hidden=(128,)), LIKELIHOOD, dataclasses.replace(auto, compile="off")).kernels
         == "torch"
     )
+
+
+def test_a_chain_keeps_its_memory_in_every_precision():
+    for make in (lambda: MAF(3, hidden=(130,), batch_norm=False), lambda: BPF(3, hidden=(130,))):
+        flow = set_memory(make(), "constant")
+        config = TrainConfig(precision="bfloat16")
+        assert computed(flow, LIKELIHOOD, config).flow.bijection.memory == "constant"
 
 
 def test_a_flow_of_its_own_kind_is_computed_by_its_own_code():

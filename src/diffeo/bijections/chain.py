@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
 import torch
@@ -197,6 +198,27 @@ def reads_data(part: Bijection) -> bool:
     if isinstance(part, Chain):
         return any(reads_data(child) for child in part.bijections if isinstance(child, Bijection))
     return type(part).initialise is not Bijection.initialise
+
+
+def rebuilt(part: Bijection, change: Callable[[Bijection], Bijection]) -> Bijection:
+    """Return a bijection with each layer of its nested chains and inverses replaced by ``change(layer)``.
+
+    What has no layer changed is the same object; parameters and memory are shared and kept.
+
+    >>> from diffeo.bijections import Scale
+    >>> chain = Chain(Scale(2), Inverse(Scale(2)))
+    >>> rebuilt(chain, lambda layer: layer) is chain
+    True
+    """
+    if isinstance(part, Inverse):
+        inner = rebuilt(part.bijection, change)
+        return part if inner is part.bijection else Inverse(inner)
+    if isinstance(part, Chain):
+        children = [child for child in part.bijections if isinstance(child, Bijection)]
+        parts = [rebuilt(child, change) for child in children]
+        same = all(new is old for new, old in zip(parts, children, strict=True))
+        return part if same else Chain(*parts, memory=part.memory)
+    return change(part)
 
 
 def set_memory(module: M, memory: str) -> M:

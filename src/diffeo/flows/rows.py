@@ -27,6 +27,8 @@ def through(flow: Flow, value: Tensor, context: Tensor | None, *, inverse: bool)
     bijection = flow.bijection
     event_ndim = bijection.event_ndim
     batch = value.shape[: value.ndim - event_ndim]
+    if context is not None:
+        batch = torch.broadcast_shapes(batch, context.shape[:-1])
     if torch.is_grad_enabled() or torch.compiler.is_compiling() or _transformed(value):
         return (bijection.inverse if inverse else bijection)(value, context)
     if _kernels(flow, batch.numel()):
@@ -35,7 +37,6 @@ def through(flow: Flow, value: Tensor, context: Tensor | None, *, inverse: bool)
     if batch.numel() <= PART:
         return direction(value, context)
     if context is not None:
-        batch = torch.broadcast_shapes(batch, context.shape[:-1])
         context = context.expand(*batch, -1).reshape(-1, context.shape[-1])
     event = value.shape[value.ndim - event_ndim :]
     rows = value.expand(*batch, *event).reshape(-1, *event)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffeo.bijections import Autoregressive, Bijection, Chain, Coupling, Inverse
+from diffeo.bijections import Autoregressive, Bijection, Coupling
+from diffeo.bijections.chain import rebuilt
 from diffeo.conditioners import Conditioner, OrderedConditioner
 from diffeo.flows import Flow
 from diffeo.flows.accelerated import accelerated
@@ -62,7 +63,7 @@ def computed(flow: Flow, objective: Objective, config: TrainConfig) -> Computed:
         precision, half = "float32", False
     if half:
         # What the kernels do not compute in bfloat16 themselves.
-        bijection = _lowered(bijection)
+        bijection = rebuilt(bijection, _lowered)
     if bijection is flow.bijection:
         return Computed(flow, precision, kernels)
     logging.getLogger("diffeo.training").info("steps are computed by %s kernels in %s", kernels, precision)
@@ -86,24 +87,16 @@ def _widest(flow: Flow) -> int:
     return max(widths)
 
 
-def _lowered(part: Bijection) -> Bijection:
-    """Return a map whose conditioners multiply in bfloat16; all else is computed as it was."""
-    if isinstance(part, Inverse):
-        inner = _lowered(part.bijection)
-        return part if inner is part.bijection else Inverse(inner)
-    if isinstance(part, Chain):
-        children = [c for c in part.get_submodule("bijections").children() if isinstance(c, Bijection)]
-        parts = [_lowered(child) for child in children]
-        same = all(new is old for new, old in zip(parts, children, strict=True))
-        return part if same else Chain(*parts)
-    if type(part) not in (Coupling, Autoregressive):
-        return part
-    assert isinstance(part, Coupling | Autoregressive)
-    inner = part.conditioner
+def _lowered(layer: Bijection) -> Bijection:
+    """Return a layer whose conditioner multiplies in bfloat16; all else is computed as it was."""
+    if type(layer) not in (Coupling, Autoregressive):
+        return layer
+    assert isinstance(layer, Coupling | Autoregressive)
+    inner = layer.conditioner
     lower = LoweredOrdered(inner) if isinstance(inner, OrderedConditioner) else Lowered(inner)
     # The layer as it is, but for the network: a copy of the object, not of its tensors.
-    other = copy.copy(part)
-    other.__dict__["_modules"] = {**dict(part.named_children()), "conditioner": lower}
+    other = copy.copy(layer)
+    other.__dict__["_modules"] = {**dict(layer.named_children()), "conditioner": lower}
     return other
 
 

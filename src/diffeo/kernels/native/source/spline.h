@@ -131,13 +131,19 @@ struct RationalQuadratic {
         return xi;
     }
 
+    // The piece that a value within the box falls in, and the point on it.
+    Point search(Vec near, const Vec *theta, bool inverse, Piece &at) const {
+        find(near, theta, inverse, at);
+        if (inverse) return point(at, root(at, near - at.bottom));
+        return point(at, clamp((near - at.left) / at.width, 0.0f, 1.0f));
+    }
+
     void apply(Vec given, const Vec *theta, bool inverse, Vec &value, Vec &log_out) const {
         Int inside = (given >= -bound) & (given <= bound);
         Vec near = inside ? given : Vec{};
         Piece at;
-        find(near, theta, inverse, at);
-        Vec xi = inverse ? root(at, near - at.bottom) : clamp((near - at.left) / at.width, 0.0f, 1.0f);
-        Point p = point(at, xi);
+        Point p = search(near, theta, inverse, at);
+        Vec xi = p.xi;
         Vec more = excess(at, p), steep = log_slope(p);
         if (inverse)
             value = p.gentle ? near - more : at.left + at.width * xi;
@@ -164,12 +170,12 @@ struct RationalQuadratic {
         Int inside = (given >= -bound) & (given <= bound);
         Vec near = inside ? given : Vec{};
         Piece at;
-        find(near, theta, inverse, at);
-        Vec xi = inverse ? root(at, near - at.bottom) : clamp((near - at.left) / at.width, 0.0f, 1.0f);
-        Point p = point(at, xi);
+        Point p = search(near, theta, inverse, at);
+        Vec xi = p.xi;
         Vec q = p.product, s = p.mean, over = 1.0f / p.below;
         Vec ratio = s * over;
         Vec steep = ratio * ratio * p.above;
+        const Vec seed = gv;  // as it came: beyond the box nothing is turned
         if (inverse) {
             // ∂ log g′/∂u at the point, to turn the seeds of (u, −log g′) into those of (v, log g′).
             Vec turn = (2.0f * (at.last * xi - at.first * p.rest) + 2.0f * s * (p.rest - xi)) / p.above -
@@ -210,17 +216,15 @@ struct RationalQuadratic {
             Vec bend = tanh(raw / steepest), log_edge = steepest * bend;
             Vec edge = exp(log_edge), down = exp(-log_edge), corner = right ? all(bound) : all(-bound);
             Int calm = abs(given) <= SAFE;
-            // The seeds as they came: gv and gl were turned for the inverse.
-            Vec seed_v = inverse ? seed_value(gv, gl, steep, at, p, xi, s, over) : gv;
-            Vec moved = (given - corner) * (inverse ? down : edge) * seed_v;
+            Vec moved = (given - corner) * (inverse ? down : edge) * seed;
             moved = calm ? moved : none;
             Vec g_log = (inverse ? gl - moved : gl + moved);
             g_log = inside ? none : g_log * (1.0f - bend * bend);
             edge_first = right ? none : g_log;
             edge_last = right ? g_log : none;
-            ggiven = inside ? ggiven : seed_v * (inverse ? down : edge);
+            ggiven = inside ? ggiven : seed * (inverse ? down : edge);
         } else {
-            ggiven = inside ? ggiven : (inverse ? seed_value(gv, gl, steep, at, p, xi, s, over) : gv);
+            ggiven = inside ? ggiven : seed;
         }
 
         shares_back(at.widths, at.over_widths, at.k, g_left, g_width, gtheta);
@@ -237,13 +241,6 @@ struct RationalQuadratic {
             gtheta[2 * bins] += edge_first;
             gtheta[3 * bins] += edge_last;
         }
-    }
-
-    // gv as it was before it was turned: from gv′ = −(gv + gl turn / w) / g′.
-    static Vec seed_value(Vec gv, Vec gl, Vec steep, const Piece &at, const Point &p, Vec xi, Vec s, Vec over) {
-        Vec turn = (2.0f * (at.last * xi - at.first * p.rest) + 2.0f * s * (p.rest - xi)) / p.above -
-                   2.0f * p.bend * (p.rest - xi) * over;
-        return -gv * steep - gl * turn / at.width;
     }
 
     // From the corner and the size of bin k to the raw sizes, through the softmax.
