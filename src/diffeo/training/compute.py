@@ -51,7 +51,10 @@ def computed(flow: Flow, objective: Objective, config: TrainConfig) -> Computed:
     if type(flow) is not Flow:  # it may compute its density in its own way
         return Computed(flow, "float32", "torch")
     half = config.precision == "bfloat16" or (
-        config.precision == "auto" and _has_bfloat16(device) and _widest(flow) >= WIDE
+        config.precision == "auto"
+        and _has_bfloat16(device)
+        and _widest(flow) >= WIDE
+        and not _recovers(flow)
     )
     precision = "bfloat16" if half else "float32"
     bijection, kernels = flow.bijection, "torch"
@@ -74,6 +77,15 @@ def _has_bfloat16(device: str) -> bool:
     if device == "cuda":
         return torch.cuda.is_bf16_supported()
     return device == "cpu" and has_bfloat16()
+
+
+def _recovers(flow: Flow) -> bool:
+    """Return whether activations are recovered on the way back.
+
+    An input that comes back a rounding off may round to another bfloat16, which moves θ by 2⁻⁸ and the next
+    input further: what is recovered drifts, and is computed again, twice the time.
+    """
+    return any(getattr(part, "memory", "full") == "constant" for part in flow.modules())
 
 
 def _widest(flow: Flow) -> int:
