@@ -13,7 +13,6 @@ NOT_PARTS = {
     "tables.Column": "a name in a schema; tests/tables",
     "tables.Schema": "the columns of a table; tests/tables",
     "tables.TableModel": "a flow with a schema; tests/tables",
-    "tables.Variable": "what a density knows of a column; tests/tables",
 }
 
 
