@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from diffeo.bijections.fused.run import _drifted
+from diffeo.bijections.fused.recovered import _drifted
 from diffeo.flows.accelerated import accelerated
 from diffeo.kernels.native import library
 from diffeo.laws import Affine, RationalQuadratic

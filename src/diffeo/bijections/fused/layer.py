@@ -11,7 +11,8 @@ from diffeo.bijections.autoregressive import Autoregressive
 from diffeo.bijections.bijection import Bijection
 from diffeo.bijections.coupling import Coupling
 from diffeo.bijections.fused.network import network_of
-from diffeo.bijections.fused.run import Kept, Recovered, Run, Step
+from diffeo.bijections.fused.recovered import Recovered
+from diffeo.bijections.fused.run import Kept, Run, Step
 from diffeo.kernels.native import Pool, Program, library
 from diffeo.kernels.shapes import check_event, context_read, join_batch, safe_context
 
@@ -41,43 +42,43 @@ class Fused(Bijection):
         self.event_shape, self.event_ndim = first.event_shape, 1
         self.circles = (first.circles[0], last.circles[1])
         self.context_features = max(step.program.context for step in steps)
+        self._runs = (Run(self.steps, pool, inverse=False), Run(self.steps[::-1], pool, inverse=True))
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return what the layers make of z, and the summed log-determinants."""
-        return self._pass(self.steps, z, context, inverse=False)
+        return self._pass(z, context, inverse=False)
 
     def inverse(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return what the layers' inverses make of x, and the summed log-determinants."""
-        return self._pass(self.steps[::-1], x, context, inverse=True)
+        return self._pass(x, context, inverse=True)
 
-    def _pass(
-        self, steps: tuple[Step, ...], value: Tensor, context: Tensor | None, *, inverse: bool
-    ) -> tuple[Tensor, Tensor]:
+    def _pass(self, value: Tensor, context: Tensor | None, *, inverse: bool) -> tuple[Tensor, Tensor]:
         check_event("value", value, self.event_shape)
         value, context = join_batch(value, context_read(context, self.context_features), 1)
         context, mark = safe_context(context)
         rows = value.reshape(-1, value.shape[-1]).contiguous()
         given = None if context is None else context.reshape(-1, context.shape[-1]).contiguous()
-        if not inverse and any(isinstance(step.layer, Autoregressive) for step in steps):
-            moved, log_det = self._unrolled(steps, rows, given)
-        elif torch.is_grad_enabled():
-            parameters = [p for step in steps for p in step.parameters]
-            run = Run(steps, self.pool, given, inverse)
-            rule = Recovered if self.memory == "constant" else Kept
-            moved, log_det = rule.apply(run, rows, given, *parameters)  # pyright: ignore
+        run = self._runs[inverse]
+        if not inverse and any(isinstance(step.layer, Autoregressive) for step in self.steps):
+            moved, log_det = self._unrolled(rows, given)
         else:
-            moved, log_det = Run(steps, self.pool, given, inverse).through(rows)
+            moved, log_det = self._through(run, rows, given)
         moved, log_det = moved.reshape(value.shape), log_det.reshape(value.shape[:-1])
         return (moved, log_det) if mark is None else (moved + mark.unsqueeze(-1), log_det + mark)
 
-    def _unrolled(
-        self, steps: tuple[Step, ...], z: Tensor, context: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def _through(self, run: Run, rows: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return what a run makes of rows, in one pass, with gradients where they are recorded."""
+        if not torch.is_grad_enabled():
+            return run.through(rows, context, keep=False)[:2]
+        rule = Recovered if self.memory == "constant" else Kept
+        return rule.apply(run, rows, context, *run.parameters)  # pyright: ignore
+
+    def _unrolled(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return what steps make of z, some of which go feature by feature; with gradients, in torch."""
         log_det = z.new_zeros(z.shape[0])
-        for step in steps:
+        for step in self.steps:
             if isinstance(step.layer, Coupling):
-                z, more = self._pass((step,), z, context, inverse=False)
+                z, more = self._through(Run((step,), self.pool, inverse=False), z, context)
                 log_det = log_det + more
             elif torch.is_grad_enabled() or not _unrolls(step):
                 z, more = step.layer(z, context)
@@ -124,7 +125,5 @@ def step_of(layer: Bijection, pool: Pool, *, half: bool = False, training: bool 
         split: list[int] = layer.get_buffer("_split").tolist()
         seen, moved = split[: layer.mask.n_passed], split[layer.mask.n_passed :]
     n = layer.law.n_params
-    program = Program(
-        network, compiled, n, features, moved, seen, context, levels=levels, half=half, pool=pool
-    )
-    return Step(layer, program, parameters)
+    program = Program(network, compiled, n, features, moved, seen, context, levels=levels, half=half)
+    return Step(layer, program, parameters, pool)

@@ -50,13 +50,12 @@ def library() -> Any | None:
     if found is None:
         return None
     pointer, count, flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
-    found.diffeo_pack.argtypes = [*[pointer] * 6, count]
-    found.diffeo_forward.argtypes = [*[pointer] * 3, count, *[pointer] * 2, flag, *[pointer] * 5, count]
+    found.diffeo_forward.argtypes = [pointer, count, count, *[pointer] * 3, count]
     found.diffeo_backward.argtypes = [
-        *[pointer] * 2, count, *[pointer] * 4, flag, *[pointer] * 2, flag, *[pointer] * 6, count,
+        pointer, count, count, *[pointer] * 3, flag, *[pointer] * 3, count, count,
     ]  # fmt: skip
     found.diffeo_unroll.argtypes = [*[pointer] * 4, count, *[pointer] * 2, flag, *[pointer] * 2, count]
-    for name in ("pack", "forward", "backward", "unroll"):
+    for name in ("forward", "backward", "unroll"):
         getattr(found, f"diffeo_{name}").restype = None
     return found
 

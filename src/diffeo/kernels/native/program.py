@@ -14,22 +14,27 @@ from torch import Tensor
 from diffeo.kernels.native.levels import levels_of
 from diffeo.kernels.native.library import LAWS, Compiled, library
 from diffeo.kernels.native.network import ACTIVATIONS, BY_GIVEN, STEPS, Mask, Network
-from diffeo.kernels.native.pool import Pool
 
 #: Numbers of a vector, columns of a panel, and rows of a block, as in ``source/``.
 LANES, PANEL, BLOCK = 16, 32, 8
 
-#: Rows of a thread between two sums into the gradients of weights, as in ``source/diffeo.cpp``.
-ROWS_A_THREAD = 256
 
+class Room(NamedTuple):
+    """Numbers that a layer needs in a pass: for packed weights, what it makes, and what the way back reads.
 
-class Activations(NamedTuple):
-    """What the way back needs: θ, what each layer and some activations were given, the packed weights."""
+    Attributes:
+        biases, forth, back: the packed biases, and weights for either way.
+        y: what the layer makes of its rows.
+        theta, kept, given: θ, what each layer of the network was given, and what some activations were.
+    """
 
-    theta: Tensor
-    inputs: Tensor
-    given: Tensor | None
-    packed: Tensor
+    biases: int
+    forth: int
+    back: int
+    y: int
+    theta: int
+    kept: int
+    given: int
 
 
 def _padded(n: int) -> int:
@@ -53,7 +58,7 @@ class _Net(ctypes.Structure):
 
 
 class _Program(ctypes.Structure):
-    """``Program`` of ``source/diffeo.cpp``."""
+    """``Program`` of ``source/run.h``."""
 
     _fields_ = [
         ("net", _Net),
@@ -78,7 +83,6 @@ class Program:
         context: features of the context, which it sees after them.
         levels: of an autoregressive layer, its features in the groups that follow one another.
         half: whether products are of bfloat16, with float32 sums; else of float32.
-        pool: where memory is taken from.
     """
 
     def __init__(
@@ -93,12 +97,10 @@ class Program:
         *,
         levels: Sequence[Sequence[int]] | None = None,
         half: bool,
-        pool: Pool,
     ) -> None:
-        self._pool = pool
         self.network, self.features, self.context = network, features, context
         self._pair = 2 if half else 1
-        self._inverted = law.inverted
+        self.inverted = law.inverted
         self._held: list[Any] = []  # what the structure points at
         ins, outs = zip(*network.sizes, strict=True)
         wide_in, wide_out = [_padded(n) for n in ins], [_padded(n) for n in outs]
@@ -106,8 +108,8 @@ class Program:
         back = [-(-n // self._pair) * wide for n, wide in zip(outs, wide_in, strict=True)]
         starts = [0, *accumulate([*forth, *back])]
         n = len(ins)
-        self._packed_words = starts[-1]
-        self._bias_starts = [0, *accumulate(wide_out)]
+        self._forth, self._back = sum(forth), sum(back)
+        self._biases = sum(wide_out)
         self._theta_row = _padded(len(moved) * params)
         by_given = network.activation in BY_GIVEN
         given = [
@@ -125,7 +127,7 @@ class Program:
             outs=self._longs(outs),
             forth=self._longs(starts[:n]),
             back=self._longs(starts[n : 2 * n]),
-            bias=self._longs(self._bias_starts[:n]),
+            bias=self._longs([0, *accumulate(wide_out)][:n]),
             forth_ranges=self._ranges(PANEL, np.asarray, self._pair),
             back_ranges=self._ranges(PANEL, np.transpose, self._pair),
             row_ranges=self._ranges(BLOCK, np.asarray, 1),
@@ -151,11 +153,11 @@ class Program:
             index=self._ints(moved),
             half=half,
         )
-        self._at = ctypes.addressof(self._program)
+        self.at = ctypes.addressof(self._program)
         masks = [None if m is None else np.ascontiguousarray(m, dtype=np.uint8) for m in network.masks]
         self._held.append(masks)
         self._masks = (ctypes.c_void_p * n)(*[None if m is None else m.ctypes.data for m in masks])
-
+        self.masks_at = ctypes.addressof(self._masks)
         self._levels = None if levels is None else levels_of(network, levels, context, params)
 
     @property
@@ -163,90 +165,29 @@ class Program:
         """Whether :meth:`unroll` can be called."""
         return self._levels is not None
 
-    # -- what is called --------------------------------------------------------------------------
-
-    def pack(self, parameters: Sequence[Tensor]) -> Tensor:
-        """Return weights and biases, (weight, bias) of each layer in turn, as the kernels read them."""
-        packed = self._pool.take(self._packed_words + self._bias_starts[-1])
-        n = len(self.network.sizes)
-        held = [p.detach().contiguous() for p in parameters]
-        weights = (ctypes.c_void_p * n)(*[p.data_ptr() for p in held[::2]])
-        biases = (ctypes.c_void_p * n)(*[p.data_ptr() for p in held[1::2]])
-        start = packed.data_ptr()
-        behind = start + 4 * self._packed_words
-        _loaded().diffeo_pack(
-            self._at, weights, biases, self._masks, start, behind, torch.get_num_threads()
+    def room(self, rows: int) -> Room:
+        """Return the numbers that a pass of so many rows needs."""
+        words = -(-rows // self._pair)
+        return Room(
+            biases=self._biases,
+            forth=self._forth,
+            back=self._back,
+            y=_padded(rows * self.features),
+            theta=rows * self._theta_row,
+            kept=words * self._kept_row,
+            given=rows * self._given_row,
         )
-        return packed
 
-    def forward(
-        self,
-        packed: Tensor,
-        x: Tensor,
-        context: Tensor | None,
-        y: Tensor,
-        log_det: Tensor,
-        *,
-        inverse: bool,
-        keep: bool,
-    ) -> Activations | None:
-        """Write the value of rows to ``y``, and add the log-determinant to ``log_det``.
-
-        With ``keep``, return what the way back needs, taken from the pool.
-
-        Shapes: ``x`` and ``y`` are (rows, D), the context (rows, features), of float32 and contiguous.
-        """
-        rows, kept = x.shape[0], None
-        if keep:
-            inputs = self._pool.take(-(-rows // self._pair) * self._kept_row)
-            given = self._pool.take(rows * self._given_row) if self._given_row else None
-            kept = Activations(self._pool.take(rows * self._theta_row), inputs, given, packed)
-        _loaded().diffeo_forward(
-            self._at, packed.data_ptr(), packed.data_ptr() + 4 * self._packed_words, rows, x.data_ptr(),
-            _address(context), inverse != self._inverted, y.data_ptr(), log_det.data_ptr(),
-            *((None, None, None) if kept is None else map(_address, kept[:3])), torch.get_num_threads(),
-        )  # fmt: skip
-        return kept
-
-    def backward(
-        self,
-        x: Tensor,
-        kept: Activations,
-        to_y: Tensor,
-        to_log_det: Tensor,
-        to_x: Tensor,
-        *,
-        inverse: bool,
-        to_input: bool,
-    ) -> tuple[Tensor | None, list[Tensor]]:
-        """Write the gradient towards x to ``to_x``; return those towards the context and the parameters.
-
-        Those towards x and the context are right with ``to_input`` only.
-        """
-        rows, n = x.shape[0], len(self.network.sizes)
-        to_context = x.new_empty(rows, self.context) if self.context and to_input else None
-        reached = self._pool.take(
-            -(-min(rows, ROWS_A_THREAD * torch.get_num_threads()) // self._pair) * self._reached_row
-        )
-        new = x.new_empty if rows else x.new_zeros  # without rows nothing is written
-        found = [new(size) for i, o in self.network.sizes for size in ((o, i), (o,))]
-        weights = (ctypes.c_void_p * n)(*[p.data_ptr() for p in found[::2]])
-        biases = (ctypes.c_void_p * n)(*[p.data_ptr() for p in found[1::2]])
-        _loaded().diffeo_backward(
-            self._at, kept.packed.data_ptr(), rows, x.data_ptr(), kept.theta.data_ptr(),
-            kept.inputs.data_ptr(), _address(kept.given), inverse != self._inverted, to_y.data_ptr(),
-            to_log_det.data_ptr(), to_input, to_x.data_ptr(), _address(to_context), reached.data_ptr(),
-            self._masks, weights, biases, torch.get_num_threads(),
-        )  # fmt: skip
-        self._pool.give(reached)
-        return to_context, found
+    def room_reached(self, rows: int) -> int:
+        """Return the numbers that gradients take which reach the layers, of so many rows together."""
+        return -(-rows // self._pair) * self._reached_row
 
     def unroll(
         self, parameters: Sequence[Tensor], z: Tensor, context: Tensor | None, y: Tensor, log_det: Tensor
     ) -> None:
         """Write what an autoregressive layer makes of z to ``y``, and add the log-determinant.
 
-        Shapes: as for :meth:`forward`, which takes the direction of one pass.
+        Shapes: ``z`` and ``y`` are (rows, D), the context (rows, features), of float32 and contiguous.
         """
         assert self._levels is not None
         masks = [None if m is None else torch.from_numpy(m) for m in self.network.masks]
@@ -256,10 +197,10 @@ class Program:
         ]
         biases = [p.detach().contiguous() for p in parameters[1::2]]
         n = len(weights)
-        _loaded().diffeo_unroll(
-            self._at, ctypes.addressof(self._levels[0]), (ctypes.c_void_p * n)(*map(_address, weights)),
+        loaded().diffeo_unroll(
+            self.at, ctypes.addressof(self._levels[0]), (ctypes.c_void_p * n)(*map(_address, weights)),
             (ctypes.c_void_p * n)(*map(_address, biases)), z.shape[0], z.data_ptr(),
-            _address(context), self._inverted, y.data_ptr(), log_det.data_ptr(), torch.get_num_threads(),
+            _address(context), self.inverted, y.data_ptr(), log_det.data_ptr(), torch.get_num_threads(),
         )  # fmt: skip
 
     # -- how the structure is filled -------------------------------------------------------------
@@ -307,7 +248,8 @@ def _address(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
-def _loaded() -> Any:
+def loaded() -> Any:
+    """Return the library."""
     found = library()
     assert found is not None, "a Program is made where there is a library"
     return found

@@ -356,10 +356,11 @@ static void weigh(const Network &net, long k, long begin, long end, long rows,
     }
 }
 
-// Sixteen rows [n, n + count) of a layer's weight (out, in), with its mask, into the panels for both ways.
+// Sixteen rows [n, n + count) of a layer's weight (out, in), with its mask, into the panels for the way forth, and
+// for the way back with `both_ways`.
 template <typename Kind>
 static void pack(const Network &net, long k, long n, long count, const float *weight, const uint8_t *mask,
-                 typename Kind::Word *packed) {
+                 bool both_ways, typename Kind::Word *packed) {
     typedef typename Kind::Word Word;
     static const float zeros[LANES] = {0};
     long ins = net.ins[k], outs = net.outs[k];
@@ -395,7 +396,7 @@ static void pack(const Network &net, long k, long n, long count, const float *we
         for (long j = 0; j < LANES && i / Kind::PAIR + j < forth; j++)
             std::memcpy(to + (i / Kind::PAIR + j) * vectors * LANES, square + j, sizeof(Vec));
         // Back: the sum runs along the outputs; a panel's columns are inputs.
-        for (long h = 0; h < Kind::PAIR && i + h * LANES < padded(ins); h++) {
+        for (long h = 0; both_ways && h < Kind::PAIR && i + h * LANES < padded(ins); h++) {
             long at = i + h * LANES, from = at / PANEL * PANEL, both = padded(ins) - from >= PANEL ? 2 : 1;
             Word *start = packed + net.back[k] + from * back + (at - from);
             for (long r = 0; r < LANES && n + r < outs; r += Kind::PAIR) {

@@ -1,0 +1,206 @@
+// Layers one after another: their weights packed, and the rows taken forth and back, by one team of threads.
+//
+// Each function is called by all threads of a team. Rows are divided among them, the same for every layer, so
+// that a thread goes forth through all layers without waiting for another; for the gradients of weights the
+// weights' rows are divided. No sum depends on how many threads there are.
+#pragma once
+#include <algorithm>
+
+#include "laws.h"
+#include "perceptron.h"
+#include "spline.h"
+
+namespace diffeo {
+
+// What of a layer is the same in every call: filled in by diffeo/kernels/native/program.py.
+struct Program {
+    Network net;
+    int64_t law;  // 0 additive, 1 affine, 2 rational-quadratic
+    const float *numbers;
+    const int32_t *counts;
+    int64_t moved;
+    const int32_t *index;
+    int64_t half;  // whether products are of bfloat16
+};
+
+// A layer of a run: filled in by diffeo/kernels/native/table.py, field by field.
+struct Item {
+    const Program *program;
+    int64_t inverse;                 // the direction of the law
+    const uint8_t *const *masks;     // of each weight, or null
+    const float *const *parameters;  // each weight, (out, in), and its bias
+    float *const *gradients;         // likewise
+    void *packed;                    // the weights as products read them
+    float *biases;                   // likewise
+    float *y;                        // what the layer makes of its rows
+    float *theta;                    // for the way back, or null: θ,
+    void *kept;                      // what each layer of the network was given,
+    float *given;                    // and what activations were
+};
+
+// Rows of a thread between two sums into the gradients of weights: what reached them fits in its cache.
+constexpr long ROWS_A_THREAD = 256;
+
+static inline long rows_of(long tile, long rows) { return tile * TILE + TILE > rows ? rows - tile * TILE : TILE; }
+
+template <typename Call>
+static inline void by_law(const Program &of, Call call) {
+    if (of.law == 0) return call(Additive(of.numbers, of.counts));
+    if (of.law == 1) return call(Affine(of.numbers, of.counts));
+    call(RationalQuadratic(of.numbers, of.counts));
+}
+
+template <typename Call>
+static inline void by_kind(const Program &of, Call call) {
+#ifdef __AVX512BF16__
+    if (of.half) return call(Pair{});
+#endif
+    call(Single{});
+}
+
+static inline long params_of(const Program &of) {
+    long found = 0;
+    by_law(of, [&](auto law) { found = of.moved * law.params(); });
+    return found;
+}
+
+// What a thread needs for itself, whichever layer it is at.
+struct Workplace {
+    Scratch at;
+    Lanes lanes;
+    float *theta;
+
+    Workplace(const Item *items, long count, bool back)
+        : at(widest(items, count)), lanes(items->program->net.features, most_params(items, count), back),
+          theta(at.numbers()) {}
+
+    static long widest(const Item *items, long count) {
+        long found = 0;
+        for (long i = 0; i < count; i++) found = std::max<long>(found, items[i].program->net.width);
+        return found;
+    }
+    static long most_params(const Item *items, long count) {
+        long found = 0;
+        for (long i = 0; i < count; i++) found = std::max(found, params_of(*items[i].program));
+        return found;
+    }
+};
+
+static inline long blocks_of(const Network &net) {
+    long found = 0;
+    for (long k = 0; k < net.n_layers; k++) found += padded(net.outs[k]) / LANES;
+    return found;
+}
+
+// Sixteen outputs of a layer of the network: which layer, where they begin and end.
+struct Outputs {
+    long layer = 0, begin, end;
+
+    Outputs(const Network &net, long block) {
+        while (block >= padded(net.outs[layer]) / LANES) block -= padded(net.outs[layer++]) / LANES;
+        begin = block * LANES;
+        end = begin + LANES < net.outs[layer] ? begin + LANES : net.outs[layer];
+    }
+};
+
+// Weights and biases as the kernels read them; for the way back where there is one.
+static void pack_layer(const Item &of) {
+    const Network &net = of.program->net;
+    long blocks = blocks_of(net);
+#pragma omp for schedule(static) nowait
+    for (long block = 0; block < blocks; block++) {
+        Outputs out(net, block);
+        long k = out.layer, count = out.end - out.begin;
+        const float *weight = of.parameters[2 * k], *bias = of.parameters[2 * k + 1];
+        store(of.biases + net.bias[k] + out.begin, load_part(bias + out.begin, count));
+        by_kind(*of.program, [&](auto kind) {
+            typedef decltype(kind) Kind;
+            pack<Kind>(net, k, out.begin, count, weight, of.masks[k], of.kept != nullptr,
+                       (typename Kind::Word *)of.packed);
+        });
+    }
+}
+
+template <typename Law, typename Kind>
+static void forth(const Item &of, const Law &law, long rows, const float *x, const float *context,
+                  float *log_det, Workplace &place) {
+    typedef typename Kind::Word Word;
+    const Network &net = of.program->net;
+    Layer layer{net.features, of.program->moved, of.program->index};
+    long theta_row = padded(layer.moved * law.params()), depth = (rows + Kind::PAIR - 1) / Kind::PAIR;
+#pragma omp for schedule(static) nowait
+    for (long tile = 0; tile < (rows + TILE - 1) / TILE; tile++) {
+        long row = tile * TILE, count = rows_of(tile, rows);
+        float *theta = of.theta ? of.theta + row * theta_row : place.theta;
+        steer<Kind>(net, (const Word *)of.packed, of.biases, count, x + row * net.features,
+                    context ? context + row * net.context : context, place.at, theta, theta_row,
+                    Down<Word>{(Word *)of.kept, depth, row / Kind::PAIR},
+                    of.given ? of.given + row * net.given_row : nullptr);
+        apply(law, layer, count, of.inverse, x + row * net.features, theta, theta_row,
+              of.y + row * net.features, log_det + row, place.lanes);
+    }
+}
+
+// What comes back through a layer.
+struct Back {
+    const float *x, *gy, *glog_det;
+    bool to_input;
+    float *gx, *gcontext;
+    bool more;  // whether layers before have added to `gcontext`
+};
+
+// The rows of one part, back through the law and the network; what reached its layers into `reached`.
+template <typename Law, typename Kind>
+static void rows_back(const Item &of, const Law &law, const Back &back_of, long rows, long part, long size,
+                      void *reached, Workplace &place) {
+    typedef typename Kind::Word Word;
+    const Network &net = of.program->net;
+    Layer layer{net.features, of.program->moved, of.program->index};
+    Scratch &at = place.at;
+    long theta_row = padded(layer.moved * law.params());
+    long depth = (rows + Kind::PAIR - 1) / Kind::PAIR, near = (size + Kind::PAIR - 1) / Kind::PAIR;
+#pragma omp for schedule(static)
+    for (long tile = 0; tile < (size + TILE - 1) / TILE; tile++) {
+        long row = part + tile * TILE, count = rows_of(tile, size);
+        const float *here = back_of.x + row * net.features;
+        float *to = back_of.gx + row * net.features;
+        back(law, layer, count, of.inverse, here, of.theta + row * theta_row, theta_row,
+             back_of.gy + row * net.features, back_of.glog_det + row, to, at.stream, at.width, place.lanes);
+        steer_back<Kind>(net, (const Word *)of.packed, count, at,
+                         Down<const Word>{(const Word *)of.kept, depth, row / Kind::PAIR},
+                         of.given ? of.given + row * net.given_row : nullptr,
+                         Down<Word>{(Word *)reached, near, tile * TILE / Kind::PAIR}, back_of.to_input);
+        if (!back_of.to_input) continue;
+        for (long r = 0; r < count; r++) {
+            const float *found = at.input + r * at.width;
+            for (long j = 0; j < net.n_seen; j++) {
+                long i = r * net.features + net.seen[j];
+                if (__builtin_fabsf(here[i]) <= CONDITIONER_LIMIT) to[i] += found[j];
+            }
+            for (long j = 0; back_of.gcontext && j < net.context; j++) {
+                float &sum = back_of.gcontext[(row + r) * net.context + j];
+                sum = back_of.more ? sum + found[net.n_seen + j] : found[net.n_seen + j];
+            }
+        }
+    }
+}
+
+// The gradients of a layer's parameters, of the rows of one part.
+template <typename Kind>
+static void weigh_layer(const Item &of, long rows, long part, long size, const void *reached) {
+    typedef typename Kind::Word Word;
+    const Network &net = of.program->net;
+    long depth = (rows + Kind::PAIR - 1) / Kind::PAIR, near = (size + Kind::PAIR - 1) / Kind::PAIR;
+    long blocks = blocks_of(net);
+#pragma omp for schedule(dynamic, 1) nowait
+    for (long block = 0; block < blocks; block++) {
+        Outputs out(net, block);
+        long k = out.layer;
+        weigh<Kind>(net, k, out.begin, out.end, size,
+                    Down<const Word>{(const Word *)of.kept, depth, part / Kind::PAIR},
+                    Down<const Word>{(const Word *)reached, near, 0}, part > 0, of.masks[k], of.gradients[2 * k],
+                    of.gradients[2 * k + 1]);
+    }
+}
+
+}  // namespace diffeo
