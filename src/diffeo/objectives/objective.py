@@ -31,8 +31,9 @@ class Objective(ABC):
         unit: the unit of the loss, as a person reads it.
         evaluations_apart: the fewest steps between looks at held-out rows that :func:`diffeo.fit` plans,
             where a look costs much more than a step.
-        first_order: whether the loss is differentiated once, backward, and through no transform of
-            ``torch.func``: :func:`diffeo.fit` may then take the compiled kernels, which know no more.
+        first_order: whether the loss is differentiated once, by the backward pass of a step alone, and
+            through no transform of ``torch.func``: :func:`diffeo.fit` may then take the compiled kernels,
+            which know no more.
 
     >>> import torch
     >>> class Squared(Objective):

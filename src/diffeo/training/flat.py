@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -98,6 +98,10 @@ class Flat:
         for view, own in zip(self._views, self._own, strict=True):
             view.copy_(own)
 
+    def places(self) -> list[tuple[Parameter, Tensor]]:
+        """Return each parameter, and the part of ``gradient`` that is its own."""
+        return list(zip(self.parameters, self._gradients, strict=True))
+
     def views(self, buffer: Tensor) -> list[Tensor]:
         """Return a buffer's parts in the shapes of the parameters."""
         places = zip(self.parameters, self._strides, self._ends, strict=False)
@@ -123,22 +127,36 @@ class Flat:
     # -- a step ----------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def gather(self) -> None:
-        """Copy the parameters' gradients into the buffer."""
+    def gather(self, written: Set[int] = frozenset()) -> None:
+        """Bring the parameters' gradients into the buffer.
+
+        Args:
+            written: ``id`` of each parameter whose gradient was written there; one that it has besides, by
+                autograd, is added.
+        """
         # Autograd hands its own tensors over where there is no gradient yet: one copy of them all costs
         # less than adding each one to a view of the buffer.
         given = [p.grad for p in self.parameters]
-        present = [g is not None for g in given]
+        there = [id(p) in written for p in self.parameters]
+        present = [g is not None or here for g, here in zip(given, there, strict=True)]
         if present != self._present:
             self._divide(present)
             self._present = present
-            self.gradient.zero_()
-        came = [g for g in given if g is not None]
-        places = self._gradients
-        if len(came) < len(given):
-            places = [place for place, here in zip(places, present, strict=True) if here]
-        if came:
-            torch._foreach_copy_(places, came)  # pyright: ignore[reportPrivateImportUsage, reportPrivateUsage]
+            for place, here in zip(self._gradients, present, strict=True):
+                if not here:
+                    place.zero_()
+        came = [
+            (place, g, here)
+            for place, g, here in zip(self._gradients, given, there, strict=True)
+            if g is not None
+        ]
+        new = [(place, g) for place, g, here in came if not here]
+        if new:
+            places, gradients = zip(*new, strict=True)
+            torch._foreach_copy_(places, gradients)  # pyright: ignore[reportPrivateImportUsage, reportPrivateUsage]
+        for place, g, here in came:
+            if here:
+                place.add_(g)
 
     @torch.no_grad()
     def update(self, rate: float | Tensor, scale: Tensor | None, stop: Tensor | None) -> None:

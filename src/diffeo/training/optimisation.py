@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diffeo.bijections.fused import Fused, Sink
 from diffeo.flows import Flow
 from diffeo.objectives import Batch, Objective
 from diffeo.training.compute import computed
@@ -79,6 +80,10 @@ class Optimisation:
         self.parameters = [p for p in flow.parameters() if p.requires_grad]
         self.gated = has_fused(self.parameters)
         self.flats = flats_of(self.parameters, config.weight_decay, fused=self.gated)
+        self._sink = Sink(place for flat in self.flats for place in flat.places())
+        for part in self._computed.flow.modules():
+            if isinstance(part, Fused):
+                part.sink = self._sink
         self.changed: list[Callable[[], object]] = []
         self.rate = 0.0
         self.average: dict[str, Tensor] = {}
@@ -169,12 +174,13 @@ class Optimisation:
         """Take one step; return its loss and the norm of its gradient."""
         for p in self.parameters:
             p.grad = None
-        loss = self.loss_on(batch)
-        loss.backward()
+        with self._sink.opened():  # compiled layers write their gradients straight to the buffers
+            loss = self.loss_on(batch)
+            loss.backward()
         loss = loss.detach()
         with torch.no_grad():
             for flat in self.flats:
-                flat.gather()
+                flat.gather(self._sink.written)
             norm = norm_of(self.flats)
             torch.maximum(self._bad, (~torch.isfinite(loss + norm)).float(), out=self._bad)
             if not self.gated and bool(self._bad):

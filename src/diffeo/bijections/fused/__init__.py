@@ -2,5 +2,6 @@
 
 from diffeo.bijections.fused.layer import Fused, Step, step_of
 from diffeo.bijections.fused.network import listened_to
+from diffeo.bijections.fused.sink import Sink
 
-__all__ = ["Fused", "Step", "listened_to", "step_of"]
+__all__ = ["Fused", "Sink", "Step", "listened_to", "step_of"]

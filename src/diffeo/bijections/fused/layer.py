@@ -13,6 +13,7 @@ from diffeo.bijections.coupling import Coupling
 from diffeo.bijections.fused.network import network_of
 from diffeo.bijections.fused.recovered import Recovered
 from diffeo.bijections.fused.run import Kept, Run, Step
+from diffeo.bijections.fused.sink import Sink
 from diffeo.kernels.native import Pool, Program, library
 from diffeo.kernels.shapes import check_event, context_read, join_batch, safe_context
 
@@ -29,6 +30,9 @@ class Fused(Bijection):
         pool: memory for what the way back needs.
         memory: "full", or "constant": activations are then recovered on the way back, as in
             :class:`~diffeo.bijections.Chain`.
+
+    Attributes:
+        sink: where gradients of the parameters are written while it is open, or None.
     """
 
     steps: tuple[Step, ...]
@@ -36,6 +40,7 @@ class Fused(Bijection):
     def __init__(self, steps: Sequence[Step], pool: Pool, memory: str = "full") -> None:
         super().__init__()
         self.memory = memory
+        self.sink: Sink | None = None
         self.steps = tuple(steps)  # no submodules: the parameters belong to the layers alone
         self.pool = pool
         first, last = steps[0].layer, steps[-1].layer
@@ -70,8 +75,13 @@ class Fused(Bijection):
         """Return what a run makes of rows, in one pass, with gradients where they are recorded."""
         if not torch.is_grad_enabled():
             return run.through(rows, context, keep=False)[:2]
-        rule = Recovered if self.memory == "constant" else Kept
-        return rule.apply(run, rows, context, *run.parameters)  # pyright: ignore
+        if self.memory == "constant":
+            return Recovered.apply(run, rows, context, *run.parameters)  # pyright: ignore
+        claim = None if self.sink is None else self.sink.claim(run.parameters)
+        if claim is None:
+            return Kept.apply(run, None, rows, context, *run.parameters)  # pyright: ignore
+        assert self.sink is not None
+        return Kept.apply(run, claim, rows, context, self.sink.gate)  # pyright: ignore
 
     def _unrolled(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return what steps make of z, some of which go feature by feature; with gradients, in torch."""

@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from diffeo.bijections.autoregressive import Autoregressive
 from diffeo.bijections.coupling import Coupling
-from diffeo.bijections.fused.run import GONE, Run, Step, gradients_of
+from diffeo.bijections.fused.run import GONE, Run, Step, gradients_to
 from diffeo.kernels.native import Passed
 
 #: Layers between two inputs that are kept when others are recovered.
@@ -162,8 +162,9 @@ class _Span:
     def _back(self, at: int, step: Step, x: Tensor, passed: Passed | None, g: Tensor) -> Found:
         assert passed is not None
         table, wanted = step.tables[self.run.inverse], self.all_wanted or at > self.start
-        to_x = self.run.like(x)
-        return to_x, *gradients_of(table, passed, x, g, self.to_log_det, to_x, to_input=wanted)
+        to_x, places = self.run.like(x), table.places(x)
+        to_context = gradients_to(places, table, passed, x, g, self.to_log_det, to_x, to_input=wanted)
+        return to_x, to_context, places
 
     def _memory(self) -> Tensor:
         self.spent.append(self.run.like(self.inputs[self.start]))

@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from diffeo.bijections.autoregressive import Autoregressive
 from diffeo.bijections.coupling import Coupling
+from diffeo.bijections.fused.sink import Claim
 from diffeo.kernels.native import Passed, Pool, Program, Table
 
 #: Said where a graph is gone backward through twice.
@@ -72,11 +73,14 @@ class Kept(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, run: Run, x: Tensor, context: Tensor | None, *parameters: Tensor
+        ctx: Any, run: Run, claim: Claim | None, x: Tensor, context: Tensor | None, *parameters: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the value and the log-determinant."""
+        """Return the value and the log-determinant.
+
+        With a claim, ``parameters`` are the gate of its sink alone: gradients are written to its places.
+        """
         value, log_det, ctx.passed = run.through(x, context, keep=True)
-        ctx.run = run
+        ctx.run, ctx.claim = run, claim
         ctx.save_for_backward(x, *parameters)  # says so if one was changed before the way back
         return value, log_det
 
@@ -92,26 +96,42 @@ class Kept(torch.autograd.Function):
         ctx.passed = None
         run: Run = ctx.run
         x: Tensor = ctx.saved_tensors[0]
-        to_input = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
-        g, to_x = to_value.contiguous(), torch.empty_like(x)
-        to_context, found = gradients_of(
-            run.table, passed, x, g, to_log_det.contiguous(), to_x, to_input=to_input
-        )
+        _, _, to_x_wanted, to_context_wanted, *_ = ctx.needs_input_grad
+        g, to_x, claim = to_value.contiguous(), torch.empty_like(x), ctx.claim
+        places = run.table.places(x) if claim is None else claim.places
+        to_context = gradients_to(
+            places, run.table, passed, x, g, to_log_det.contiguous(), to_x,
+            to_input=to_x_wanted or to_context_wanted,
+        )  # fmt: skip
+        found = places
+        if claim is not None:
+            claim.tell()
+            found = [None]
         return (
             None,
-            to_x if ctx.needs_input_grad[1] else None,
-            to_context if ctx.needs_input_grad[2] else None,
+            None,
+            to_x if to_x_wanted else None,
+            to_context if to_context_wanted else None,
             *found,
         )
 
 
-def gradients_of(
-    table: Table, passed: Passed, x: Tensor, g: Tensor, to_log_det: Tensor, to_x: Tensor, *, to_input: bool
-) -> tuple[Tensor | None, list[Tensor]]:
-    """Write the gradient towards x to ``to_x``; return those towards the context and the parameters."""
+def gradients_to(
+    places: Sequence[Tensor],
+    table: Table,
+    passed: Passed,
+    x: Tensor,
+    g: Tensor,
+    to_log_det: Tensor,
+    to_x: Tensor,
+    *,
+    to_input: bool,
+) -> Tensor | None:
+    """Write the gradients towards x to ``to_x``, towards parameters to ``places``; return the context's."""
     to_context = x.new_empty(x.shape[0], table.context) if table.context and to_input else None
-    new = x.new_empty if len(x) else x.new_zeros  # without rows nothing is written
-    found = [new(size) for size in table.sizes]
-    places = [each.data_ptr() for each in found]
-    table.backward(passed, x, g, to_log_det, to_x, to_context, places, to_input=to_input)
-    return to_context, found
+    addresses = [place.data_ptr() for place in places]
+    table.backward(passed, x, g, to_log_det, to_x, to_context, addresses, to_input=to_input)
+    if not len(x):  # without rows nothing is written
+        for place in places:
+            place.zero_()
+    return to_context

@@ -55,7 +55,7 @@ class Table:
     def __init__(self, programs: Sequence[Program], *, inverse: bool, pool: Pool) -> None:
         self._programs, self._pool = tuple(programs), pool  # the structures point into the programs
         self.context = max(program.context for program in programs)
-        self.sizes = [
+        self._sizes = [
             size for program in programs for i, o in program.network.sizes for size in ((o, i), (o,))
         ]
         counts = [2 * len(program.network.sizes) for program in programs]
@@ -148,6 +148,10 @@ class Table:
             to_input, to_x.data_ptr(), _pointer(to_context), reached.data_ptr(), room, threads,
         )  # fmt: skip
         self._pool.give(reached, passed.memory)
+
+    def places(self, like: Tensor) -> list[Tensor]:
+        """Return memory for the gradient of each parameter."""
+        return [like.new_empty(size) for size in self._sizes]
 
     def _layout(self, rows: int, keep: bool) -> Layout:
         """Return where memory lies; that of the last pass is at hand, since most have as many rows."""
