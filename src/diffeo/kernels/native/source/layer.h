@@ -38,6 +38,18 @@ static inline void store_part(float *to, Vec x, long n) {
 #endif
 }
 
+// Where a mask is true, of its next `n` bytes; false behind them.
+static inline Int allowed(const uint8_t *mask, long n) {
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+    __mmask16 here = n >= LANES ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1u);
+    return (Int)_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(here, mask)) != 0;
+#else
+    Int found{};
+    for (long l = 0; l < LANES && l < n; l++) found[l] = mask[l] ? -1 : 0;
+    return found;
+#endif
+}
+
 // Sixteen rows turned to one vector a column, a lane a row; with fewer rows the last is repeated.
 static inline void to_lanes(const float *from, long row, long count, long columns, Vec *out) {
     for (long c = 0; c < columns; c += LANES) {

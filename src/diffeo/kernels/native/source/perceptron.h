@@ -330,16 +330,19 @@ static void weigh(const Network &net, long k, long begin, long end, long rows,
             bool any = range[0] < j + width && range[1] > j;
             if (more && !any) continue;
             for (long r = 0; more && r < count; r++)
-                for (long i = 0; i < width; i++) tile[r * PANEL + i] = weight[(n + r) * ins + j + i];
+                for (long i = 0; i < width; i += LANES)
+                    store(tile + r * PANEL + i, load_part(weight + (n + r) * ins + j + i, width - i));
             const auto *a = reached.at(net.reached[k] + n, 0), *b = kept.at(net.kept[k] + j, 0);
             if (any && width > LANES)
                 crossed<Kind, BLOCK, 2>(a, PANEL, b, PANEL, depth, more, tile, PANEL);
             else if (any)
                 crossed<Kind, BLOCK, 1>(a, PANEL, b, PANEL, depth, more, tile, PANEL);
             for (long r = 0; r < count; r++)
-                for (long i = 0; i < width; i++) {
+                for (long i = 0; i < width; i += LANES) {
                     long at = (n + r) * ins + j + i;
-                    weight[at] = any && (!mask || mask[at]) ? tile[r * PANEL + i] : 0.0f;
+                    Vec sum = any ? load(tile + r * PANEL + i) : Vec{};
+                    if (mask) sum = allowed(mask + at, width - i) ? sum : Vec{};
+                    store_part(weight + at, sum, width - i);
                 }
         }
     }
@@ -378,12 +381,7 @@ static void pack(const Network &net, long k, long n, long count, const float *we
                 Vec some{};
                 if (r < count && left > 0) {
                     some = load_part(weight + (n + r) * ins + at, left);
-                    if (mask) {
-                        Int allowed{};
-                        for (long l = 0; l < LANES && l < left; l++)
-                            allowed[l] = mask[(n + r) * ins + at + l] ? -1 : 0;
-                        some = allowed ? some : Vec{};
-                    }
+                    if (mask) some = allowed(mask + (n + r) * ins + at, left) ? some : Vec{};
                 }
                 store(rows[r] + h * LANES, some);
             }
