@@ -1,4 +1,7 @@
 // What is called from outside: runs of layers forth and back, and an autoregressive layer feature by feature.
+#include <utility>
+#include <vector>
+
 #include "run.h"
 #include "unroll.h"
 
@@ -28,11 +31,12 @@ void unroll_rows(const Program &of, const Levels &levels, const float *const *we
     }
 }
 
-// Threads that are worth their waking.
-long threads_for(const Item *items, long count, long rows, long threads) {
-    long tiles = (rows + TILE - 1) / TILE, blocks = 0;
-    for (long i = 0; i < count; i++) blocks += blocks_of(items[i].program->net);
-    return threads > tiles && blocks < 64 ? std::max(tiles, 1l) : threads;
+// Of each block of sixteen outputs of a run's layers, the layer and its number there.
+std::vector<std::pair<long, long>> blocks_in(const Item *items, long first, long last) {
+    std::vector<std::pair<long, long>> found;
+    for (long i = first; i < last; i++)
+        for (long block = 0; block < blocks_of(items[i].program->net); block++) found.emplace_back(i, block);
+    return found;
 }
 
 }  // namespace
@@ -52,47 +56,63 @@ int diffeo_has_half() {
 // `log_det`. Where no layer keeps anything, all may write to one y.
 void diffeo_forward(const Item *items, int64_t count, int64_t rows, const float *x, const float *context,
                     float *log_det, int64_t threads) {
-#pragma omp parallel num_threads(threads_for(items, count, rows, threads))
+    const auto blocks = blocks_in(items, 0, count);
+    const long tiles = (rows + TILE - 1) / TILE, together = tiles_together(tiles, threads);
+    if (threads > tiles && blocks.size() < 64) threads = std::max(tiles, 1l);  // what is worth their waking
+#pragma omp parallel num_threads(threads)
     {
         Workplace place(items, count, false);
-        for (long i = 0; i < count; i++) pack_layer(items[i]);
-#pragma omp barrier
-        for (long i = 0; i < count; i++) {
-            const float *from = i ? items[i - 1].y : x;
-            by_law(*items[i].program, [&](auto law) {
-                by_kind(*items[i].program, [&](auto kind) {
-                    forth<decltype(law), decltype(kind)>(items[i], law, rows, from, context, log_det, place);
+#pragma omp for schedule(dynamic, 8)
+        for (size_t b = 0; b < blocks.size(); b++) pack_block(items[blocks[b].first], blocks[b].second);
+#pragma omp for schedule(dynamic, 1)
+        for (long first = 0; first < tiles; first += together)
+            for (long i = 0; i < count; i++)
+                by_law(*items[i].program, [&](auto law) {
+                    by_kind(*items[i].program, [&](auto kind) {
+                        for (long tile = first; tile < std::min(first + together, tiles); tile++)
+                            forth<decltype(law), decltype(kind)>(items[i], law, rows, tile * TILE,
+                                                                 i ? items[i - 1].y : x, context, log_det, place);
+                    });
                 });
-            });
-        }
     }
 }
 
 // The gradients, last layer first: towards the parameters, where the items say; towards x, and the context's where
-// there is one. These two are right with `to_input` only. `reached` has room for what reaches the widest layer in
-// one part of the rows, twice `room` numbers: one half is read while the other is filled.
+// there is one. These two are right with `to_input` only.
 void diffeo_backward(const Item *items, int64_t count, int64_t rows, const float *x, const float *to_y,
-                     const float *to_log_det, int to_input, float *to_x, float *to_context, float *reached,
-                     int64_t room, int64_t threads) {
+                     const float *to_log_det, int to_input, float *to_x, float *to_context, int64_t threads) {
     const long part_rows = threads * ROWS_A_THREAD;
+    // What reaches the networks is summed into the gradients of their weights before the next rows, or layers.
+    for (long last = count; last > 0; last -= SPAN) {
+        const long start = std::max(last - SPAN, 0l);
+        const auto blocks = blocks_in(items, start, last);
 #pragma omp parallel num_threads(threads)
-    {
-        Workplace place(items, count, true);
-        long turns = 0;
-        for (long i = count - 1; i >= 0; i--) {
-            const Item &of = items[i];
-            // A layer's gradient takes the place of the one behind it.
-            Back back_of{i ? items[i - 1].y : x, i + 1 < count ? to_x : to_y, to_log_det, i || to_input, to_x,
-                         to_input ? to_context : nullptr, i + 1 < count};
-            for (long part = 0; part < rows; part += part_rows, turns++) {
-                long size = rows - part < part_rows ? rows - part : part_rows;
-                float *own = reached + turns % 2 * room;
-                by_kind(*of.program, [&](auto kind) {
-                    by_law(*of.program, [&](auto law) {
-                        rows_back<decltype(law), decltype(kind)>(of, law, back_of, rows, part, size, own, place);
+        {
+            Workplace place(items + start, last - start, true);
+            for (long part = 0; part < rows; part += part_rows) {
+                const long size = std::min(rows - part, part_rows), tiles = (size + TILE - 1) / TILE;
+                const long together = tiles_together(tiles, threads);
+#pragma omp for schedule(dynamic, 1)
+                for (long first = 0; first < tiles; first += together)
+                    for (long i = last - 1; i >= start; i--) {
+                        // A layer's gradient takes the place of the one behind it.
+                        Back from{i ? items[i - 1].y : x, i + 1 < count ? to_x : to_y, to_log_det, i || to_input,
+                                  to_x, to_input ? to_context : nullptr, i + 1 < count};
+                        by_law(*items[i].program, [&](auto law) {
+                            by_kind(*items[i].program, [&](auto kind) {
+                                for (long tile = first; tile < std::min(first + together, tiles); tile++)
+                                    tile_back<decltype(law), decltype(kind)>(items[i], law, from, rows, part, size,
+                                                                             tile, items[i].reached, place);
+                            });
+                        });
+                    }
+#pragma omp for schedule(dynamic, 1)
+                for (size_t b = 0; b < blocks.size(); b++) {
+                    const Item &of = items[blocks[b].first];
+                    by_kind(*of.program, [&](auto kind) {
+                        weigh_block<decltype(kind)>(of, blocks[b].second, rows, part, size, of.reached);
                     });
-                    weigh_layer<decltype(kind)>(of, rows, part, size, own);
-                });
+                }
             }
         }
     }

@@ -1,8 +1,8 @@
 // Layers one after another: their weights packed, and the rows taken forth and back, by one team of threads.
 //
-// Each function is called by all threads of a team. Rows are divided among them, the same for every layer, so
-// that a thread goes forth through all layers without waiting for another; for the gradients of weights the
-// weights' rows are divided. No sum depends on how many threads there are.
+// A thread takes some tiles of rows through all layers before it takes others, so that no thread waits for another
+// on the way, and one that is held up takes fewer. For the gradients of weights the weights' rows are divided. No
+// sum depends on how many threads there are.
 #pragma once
 #include <algorithm>
 
@@ -36,9 +36,10 @@ struct Item {
     float *theta;                    // for the way back, or null: θ,
     void *kept;                      // what each layer of the network was given,
     float *given;                    // and what activations were
+    float *reached;                  // room for what reaches the network's layers, in one part of the rows
 };
 
-// Rows of a thread between two sums into the gradients of weights: what reached them fits in its cache.
+// Rows of a thread between two sums into the gradients of weights.
 constexpr long ROWS_A_THREAD = 256;
 
 static inline long rows_of(long tile, long rows) { return tile * TILE + TILE > rows ? rows - tile * TILE : TILE; }
@@ -103,42 +104,45 @@ struct Outputs {
     }
 };
 
-// Weights and biases as the kernels read them; for the way back where there is one.
-static void pack_layer(const Item &of) {
-    const Network &net = of.program->net;
-    long blocks = blocks_of(net);
-#pragma omp for schedule(static) nowait
-    for (long block = 0; block < blocks; block++) {
-        Outputs out(net, block);
-        long k = out.layer, count = out.end - out.begin;
-        const float *weight = of.parameters[2 * k], *bias = of.parameters[2 * k + 1];
-        store(of.biases + net.bias[k] + out.begin, load_part(bias + out.begin, count));
-        by_kind(*of.program, [&](auto kind) {
-            typedef decltype(kind) Kind;
-            pack<Kind>(net, k, out.begin, count, weight, of.masks[k], of.kept != nullptr,
-                       (typename Kind::Word *)of.packed);
-        });
-    }
+// Layers that rows go back through between two sums into the gradients of weights: threads wait for each other there.
+constexpr long SPAN = 8;
+
+// The tiles that a thread takes at a time: some, since a layer's weights are fetched for them together.
+static inline long tiles_together(long tiles, long threads) {
+    return std::min(std::max(tiles / (4 * threads), 1l), ROWS_A_THREAD / TILE);
 }
 
+// Sixteen outputs of one layer of the network: weights and biases as the kernels read them; for the way back where
+// there is one.
+static void pack_block(const Item &of, long block) {
+    const Network &net = of.program->net;
+    Outputs out(net, block);
+    long k = out.layer, count = out.end - out.begin;
+    const float *weight = of.parameters[2 * k], *bias = of.parameters[2 * k + 1];
+    store(of.biases + net.bias[k] + out.begin, load_part(bias + out.begin, count));
+    by_kind(*of.program, [&](auto kind) {
+        typedef decltype(kind) Kind;
+        pack<Kind>(net, k, out.begin, count, weight, of.masks[k], of.kept != nullptr,
+                   (typename Kind::Word *)of.packed);
+    });
+}
+
+// A tile of rows through one layer, from `row` on.
 template <typename Law, typename Kind>
-static void forth(const Item &of, const Law &law, long rows, const float *x, const float *context,
+static void forth(const Item &of, const Law &law, long rows, long row, const float *x, const float *context,
                   float *log_det, Workplace &place) {
     typedef typename Kind::Word Word;
     const Network &net = of.program->net;
     Layer layer{net.features, of.program->moved, of.program->index};
     long theta_row = padded(layer.moved * law.params()), depth = (rows + Kind::PAIR - 1) / Kind::PAIR;
-#pragma omp for schedule(static) nowait
-    for (long tile = 0; tile < (rows + TILE - 1) / TILE; tile++) {
-        long row = tile * TILE, count = rows_of(tile, rows);
-        float *theta = of.theta ? of.theta + row * theta_row : place.theta;
-        steer<Kind>(net, (const Word *)of.packed, of.biases, count, x + row * net.features,
-                    context ? context + row * net.context : context, place.at, theta, theta_row,
-                    Down<Word>{(Word *)of.kept, depth, row / Kind::PAIR},
-                    of.given ? of.given + row * net.given_row : nullptr);
-        apply(law, layer, count, of.inverse, x + row * net.features, theta, theta_row,
-              of.y + row * net.features, log_det + row, place.lanes);
-    }
+    long count = rows_of(row / TILE, rows);
+    float *theta = of.theta ? of.theta + row * theta_row : place.theta;
+    steer<Kind>(net, (const Word *)of.packed, of.biases, count, x + row * net.features,
+                context ? context + row * net.context : context, place.at, theta, theta_row,
+                Down<Word>{(Word *)of.kept, depth, row / Kind::PAIR},
+                of.given ? of.given + row * net.given_row : nullptr);
+    apply(law, layer, count, of.inverse, x + row * net.features, theta, theta_row, of.y + row * net.features,
+          log_det + row, place.lanes);
 }
 
 // What comes back through a layer.
@@ -149,9 +153,9 @@ struct Back {
     bool more;  // whether layers before have added to `gcontext`
 };
 
-// The rows of one part, back through the law and the network; what reached its layers into `reached`.
+// A tile of the rows [part, part + size) back through one layer; what reached its network into `reached`.
 template <typename Law, typename Kind>
-static void rows_back(const Item &of, const Law &law, const Back &back_of, long rows, long part, long size,
+static void tile_back(const Item &of, const Law &law, const Back &from, long rows, long part, long size, long tile,
                       void *reached, Workplace &place) {
     typedef typename Kind::Word Word;
     const Network &net = of.program->net;
@@ -159,48 +163,40 @@ static void rows_back(const Item &of, const Law &law, const Back &back_of, long 
     Scratch &at = place.at;
     long theta_row = padded(layer.moved * law.params());
     long depth = (rows + Kind::PAIR - 1) / Kind::PAIR, near = (size + Kind::PAIR - 1) / Kind::PAIR;
-#pragma omp for schedule(static)
-    for (long tile = 0; tile < (size + TILE - 1) / TILE; tile++) {
-        long row = part + tile * TILE, count = rows_of(tile, size);
-        const float *here = back_of.x + row * net.features;
-        float *to = back_of.gx + row * net.features;
-        back(law, layer, count, of.inverse, here, of.theta + row * theta_row, theta_row,
-             back_of.gy + row * net.features, back_of.glog_det + row, to, at.stream, at.width, place.lanes);
-        steer_back<Kind>(net, (const Word *)of.packed, count, at,
-                         Down<const Word>{(const Word *)of.kept, depth, row / Kind::PAIR},
-                         of.given ? of.given + row * net.given_row : nullptr,
-                         Down<Word>{(Word *)reached, near, tile * TILE / Kind::PAIR}, back_of.to_input);
-        if (!back_of.to_input) continue;
-        for (long r = 0; r < count; r++) {
-            const float *found = at.input + r * at.width;
-            for (long j = 0; j < net.n_seen; j++) {
-                long i = r * net.features + net.seen[j];
-                if (__builtin_fabsf(here[i]) <= CONDITIONER_LIMIT) to[i] += found[j];
-            }
-            for (long j = 0; back_of.gcontext && j < net.context; j++) {
-                float &sum = back_of.gcontext[(row + r) * net.context + j];
-                sum = back_of.more ? sum + found[net.n_seen + j] : found[net.n_seen + j];
-            }
+    long row = part + tile * TILE, count = rows_of(tile, size);
+    const float *here = from.x + row * net.features;
+    float *to = from.gx + row * net.features;
+    back(law, layer, count, of.inverse, here, of.theta + row * theta_row, theta_row, from.gy + row * net.features,
+         from.glog_det + row, to, at.stream, at.width, place.lanes);
+    steer_back<Kind>(net, (const Word *)of.packed, count, at,
+                     Down<const Word>{(const Word *)of.kept, depth, row / Kind::PAIR},
+                     of.given ? of.given + row * net.given_row : nullptr,
+                     Down<Word>{(Word *)reached, near, tile * TILE / Kind::PAIR}, from.to_input);
+    if (!from.to_input) return;
+    for (long r = 0; r < count; r++) {
+        const float *found = at.input + r * at.width;
+        for (long j = 0; j < net.n_seen; j++) {
+            long i = r * net.features + net.seen[j];
+            if (__builtin_fabsf(here[i]) <= CONDITIONER_LIMIT) to[i] += found[j];
+        }
+        for (long j = 0; from.gcontext && j < net.context; j++) {
+            float &sum = from.gcontext[(row + r) * net.context + j];
+            sum = from.more ? sum + found[net.n_seen + j] : found[net.n_seen + j];
         }
     }
 }
 
-// The gradients of a layer's parameters, of the rows of one part.
+// The gradients of sixteen outputs of one layer of the network, of the rows [part, part + size).
 template <typename Kind>
-static void weigh_layer(const Item &of, long rows, long part, long size, const void *reached) {
+static void weigh_block(const Item &of, long block, long rows, long part, long size, const void *reached) {
     typedef typename Kind::Word Word;
     const Network &net = of.program->net;
     long depth = (rows + Kind::PAIR - 1) / Kind::PAIR, near = (size + Kind::PAIR - 1) / Kind::PAIR;
-    long blocks = blocks_of(net);
-#pragma omp for schedule(dynamic, 1) nowait
-    for (long block = 0; block < blocks; block++) {
-        Outputs out(net, block);
-        long k = out.layer;
-        weigh<Kind>(net, k, out.begin, out.end, size,
-                    Down<const Word>{(const Word *)of.kept, depth, part / Kind::PAIR},
-                    Down<const Word>{(const Word *)reached, near, 0}, part > 0, of.masks[k], of.gradients[2 * k],
-                    of.gradients[2 * k + 1]);
-    }
+    Outputs out(net, block);
+    long k = out.layer;
+    weigh<Kind>(net, k, out.begin, out.end, size, Down<const Word>{(const Word *)of.kept, depth, part / Kind::PAIR},
+                Down<const Word>{(const Word *)reached, near, 0}, part > 0, of.masks[k], of.gradients[2 * k],
+                of.gradients[2 * k + 1]);
 }
 
 }  // namespace diffeo
