@@ -51,7 +51,9 @@ def library() -> Any | None:
         return None
     pointer, count, flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
     found.diffeo_forward.argtypes = [pointer, count, count, *[pointer] * 3, count]
-    found.diffeo_backward.argtypes = [pointer, count, count, *[pointer] * 3, flag, *[pointer] * 2, count]
+    found.diffeo_backward.argtypes = [
+        pointer, count, count, *[pointer] * 3, flag, *[pointer] * 3, count, count,
+    ]  # fmt: skip
     found.diffeo_unroll.argtypes = [*[pointer] * 4, count, *[pointer] * 2, flag, *[pointer] * 2, count]
     for name in ("forward", "backward", "unroll"):
         getattr(found, f"diffeo_{name}").restype = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -17,19 +16,16 @@ from diffeo.kernels.native.program import Program, loaded
 #: Rows of a thread between two sums into the gradients of weights, as in ``source/run.h``.
 ROWS_A_THREAD = 256
 
-#: Layers between two sums into the gradients of weights, likewise.
-SPAN = 8
-
 #: Numbers that memory of a layer begins at a multiple of: a cache line.
 _LINE = 16
 
 #: The fields of ``Item`` in ``source/run.h``; those from "packed" on are places in memory.
 _FIELDS = (
     "program", "inverse", "masks", "parameters", "gradients",
-    "packed", "biases", "y", "theta", "kept", "given", "reached",
+    "packed", "biases", "y", "theta", "kept", "given",
 )  # fmt: skip
 _PROGRAM, _INVERSE, _MASKS, _PARAMETERS, _GRADIENTS, _MEMORY = range(6)
-_Y, _REACHED = _FIELDS.index("y"), _FIELDS.index("reached")
+_Y = _FIELDS.index("y")
 
 
 class Layout(NamedTuple):
@@ -98,7 +94,7 @@ class Table:
         pointers = np.array([p.data_ptr() for p in held], dtype=np.int64)
         items = self._template.copy()
         items[:, _PARAMETERS] = _address(pointers) + self._starts
-        items[:, _MEMORY:_REACHED] = np.where(layout.places < 0, 0, layout.places + memory.data_ptr())
+        items[:, _MEMORY:] = np.where(layout.places < 0, 0, layout.places + memory.data_ptr())
         if keep:
             items[-1, _Y] = y.data_ptr()
         else:
@@ -140,20 +136,16 @@ class Table:
         """
         rows, threads = x.shape[0], torch.get_num_threads()
         together = min(rows, ROWS_A_THREAD * threads)
-        rooms = [-(-program.room_reached(together) // _LINE) * _LINE for program in self._programs]
-        # Layers of one span are gone back through together; those of another use the memory again.
-        behind = [rooms[max(stop - SPAN, 0) : stop] for stop in range(len(rooms), 0, -SPAN)][::-1]
-        places = [start for span in behind for start in accumulate(span[:-1], initial=0)]
-        reached = self._pool.take(max(map(sum, behind)))
+        room = max(-(-program.room_reached(together) // _LINE) * _LINE for program in self._programs)
+        reached = self._pool.take(2 * room)
         items, pointers = passed.items, np.array(gradients, dtype=np.int64)
         items[:, _GRADIENTS] = _address(pointers) + self._starts
-        items[:, _REACHED] = reached.data_ptr() + 4 * np.array(places, dtype=np.int64)
         items[:, _INVERSE] = self._template[
             :, _INVERSE
         ]  # the pass may have been that of the other direction
         loaded().diffeo_backward(
             _address(items), len(items), rows, x.data_ptr(), to_y.data_ptr(), to_log_det.data_ptr(),
-            to_input, to_x.data_ptr(), _pointer(to_context), threads,
+            to_input, to_x.data_ptr(), _pointer(to_context), reached.data_ptr(), room, threads,
         )  # fmt: skip
         self._pool.give(reached, passed.memory)
 

@@ -1,7 +1,4 @@
 // What is called from outside: runs of layers forth and back, and an autoregressive layer feature by feature.
-#include <utility>
-#include <vector>
-
 #include "run.h"
 #include "unroll.h"
 
@@ -31,14 +28,6 @@ void unroll_rows(const Program &of, const Levels &levels, const float *const *we
     }
 }
 
-// Of each block of sixteen outputs of a run's layers, the layer and its number there.
-std::vector<std::pair<long, long>> blocks_in(const Item *items, long first, long last) {
-    std::vector<std::pair<long, long>> found;
-    for (long i = first; i < last; i++)
-        for (long block = 0; block < blocks_of(items[i].program->net); block++) found.emplace_back(i, block);
-    return found;
-}
-
 }  // namespace
 
 extern "C" {
@@ -56,14 +45,19 @@ int diffeo_has_half() {
 // `log_det`. Where no layer keeps anything, all may write to one y.
 void diffeo_forward(const Item *items, int64_t count, int64_t rows, const float *x, const float *context,
                     float *log_det, int64_t threads) {
-    const auto blocks = blocks_in(items, 0, count);
     const long tiles = (rows + TILE - 1) / TILE, together = tiles_together(tiles, threads);
-    if (threads > tiles && blocks.size() < 64) threads = std::max(tiles, 1l);  // what is worth their waking
+    long blocks = 0;
+    for (long i = 0; i < count; i++) blocks += blocks_of(items[i].program->net);
+    if (threads > tiles && blocks < 64) threads = std::max(tiles, 1l);  // what is worth their waking
 #pragma omp parallel num_threads(threads)
     {
         Workplace place(items, count, false);
-#pragma omp for schedule(dynamic, 8)
-        for (size_t b = 0; b < blocks.size(); b++) pack_block(items[blocks[b].first], blocks[b].second);
+        for (long i = 0; i < count; i++) {
+            const long own = blocks_of(items[i].program->net);
+#pragma omp for schedule(static) nowait
+            for (long block = 0; block < own; block++) pack_block(items[i], block);
+        }
+#pragma omp barrier
 #pragma omp for schedule(dynamic, 1)
         for (long first = 0; first < tiles; first += together)
             for (long i = 0; i < count; i++)
@@ -78,41 +72,39 @@ void diffeo_forward(const Item *items, int64_t count, int64_t rows, const float 
 }
 
 // The gradients, last layer first: towards the parameters, where the items say; towards x, and the context's where
-// there is one. These two are right with `to_input` only.
+// there is one. These two are right with `to_input` only. `reached` has room, twice `room` numbers, for what reaches
+// the widest layer in one part of the rows: one half is read while the other is filled.
 void diffeo_backward(const Item *items, int64_t count, int64_t rows, const float *x, const float *to_y,
-                     const float *to_log_det, int to_input, float *to_x, float *to_context, int64_t threads) {
+                     const float *to_log_det, int to_input, float *to_x, float *to_context, float *reached,
+                     int64_t room, int64_t threads) {
     const long part_rows = threads * ROWS_A_THREAD;
-    // What reaches the networks is summed into the gradients of their weights before the next rows, or layers.
-    for (long last = count; last > 0; last -= SPAN) {
-        const long start = std::max(last - SPAN, 0l);
-        const auto blocks = blocks_in(items, start, last);
 #pragma omp parallel num_threads(threads)
-        {
-            Workplace place(items + start, last - start, true);
-            for (long part = 0; part < rows; part += part_rows) {
+    {
+        Workplace place(items, count, true);
+        long turns = 0;
+        for (long i = count - 1; i >= 0; i--) {
+            const Item &of = items[i];
+            const long blocks = blocks_of(of.program->net);
+            // A layer's gradient takes the place of the one behind it.
+            Back from{i ? items[i - 1].y : x, i + 1 < count ? to_x : to_y, to_log_det, i || to_input, to_x,
+                      to_input ? to_context : nullptr, i + 1 < count};
+            // What reached the layer in one part of the rows is summed into its gradients while it is near.
+            for (long part = 0; part < rows; part += part_rows, turns++) {
                 const long size = std::min(rows - part, part_rows), tiles = (size + TILE - 1) / TILE;
-                const long together = tiles_together(tiles, threads);
+                float *own = reached + turns % 2 * room;
 #pragma omp for schedule(dynamic, 1)
-                for (long first = 0; first < tiles; first += together)
-                    for (long i = last - 1; i >= start; i--) {
-                        // A layer's gradient takes the place of the one behind it.
-                        Back from{i ? items[i - 1].y : x, i + 1 < count ? to_x : to_y, to_log_det, i || to_input,
-                                  to_x, to_input ? to_context : nullptr, i + 1 < count};
-                        by_law(*items[i].program, [&](auto law) {
-                            by_kind(*items[i].program, [&](auto kind) {
-                                for (long tile = first; tile < std::min(first + together, tiles); tile++)
-                                    tile_back<decltype(law), decltype(kind)>(items[i], law, from, rows, part, size,
-                                                                             tile, items[i].reached, place);
-                            });
+                for (long tile = 0; tile < tiles; tile++)
+                    by_law(*of.program, [&](auto law) {
+                        by_kind(*of.program, [&](auto kind) {
+                            tile_back<decltype(law), decltype(kind)>(of, law, from, rows, part, size, tile, own,
+                                                                     place);
                         });
-                    }
-#pragma omp for schedule(dynamic, 1)
-                for (size_t b = 0; b < blocks.size(); b++) {
-                    const Item &of = items[blocks[b].first];
-                    by_kind(*of.program, [&](auto kind) {
-                        weigh_block<decltype(kind)>(of, blocks[b].second, rows, part, size, of.reached);
                     });
-                }
+#pragma omp for schedule(dynamic, 1) nowait
+                for (long block = 0; block < blocks; block++)
+                    by_kind(*of.program, [&](auto kind) {
+                        weigh_block<decltype(kind)>(of, block, rows, part, size, own);
+                    });
             }
         }
     }

@@ -1,8 +1,8 @@
 // Layers one after another: their weights packed, and the rows taken forth and back, by one team of threads.
 //
-// A thread takes some tiles of rows through all layers before it takes others, so that no thread waits for another
-// on the way, and one that is held up takes fewer. For the gradients of weights the weights' rows are divided. No
-// sum depends on how many threads there are.
+// Forth a thread takes some tiles of rows through all layers before it takes others, so that no thread waits for
+// another, and one that is held up takes fewer. Back, threads meet once a layer: for the gradients of weights it is
+// the weights' rows that are divided. No sum depends on how many threads there are.
 #pragma once
 #include <algorithm>
 
@@ -36,10 +36,9 @@ struct Item {
     float *theta;                    // for the way back, or null: θ,
     void *kept;                      // what each layer of the network was given,
     float *given;                    // and what activations were
-    float *reached;                  // room for what reaches the network's layers, in one part of the rows
 };
 
-// Rows of a thread between two sums into the gradients of weights.
+// Rows of a thread between two sums into the gradients of weights: what reached them fits in its cache.
 constexpr long ROWS_A_THREAD = 256;
 
 static inline long rows_of(long tile, long rows) { return tile * TILE + TILE > rows ? rows - tile * TILE : TILE; }
@@ -104,12 +103,9 @@ struct Outputs {
     }
 };
 
-// Layers that rows go back through between two sums into the gradients of weights: threads wait for each other there.
-constexpr long SPAN = 8;
-
 // The tiles that a thread takes at a time: some, since a layer's weights are fetched for them together.
 static inline long tiles_together(long tiles, long threads) {
-    return std::min(std::max(tiles / (4 * threads), 1l), ROWS_A_THREAD / TILE);
+    return std::min(std::max(tiles / (2 * threads), 1l), ROWS_A_THREAD / TILE);
 }
 
 // Sixteen outputs of one layer of the network: weights and biases as the kernels read them; for the way back where
