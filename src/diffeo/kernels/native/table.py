@@ -136,13 +136,12 @@ class Table:
         """
         rows, threads = x.shape[0], torch.get_num_threads()
         together = min(rows, ROWS_A_THREAD * threads)
-        room = max(-(-program.room_reached(together) // _LINE) * _LINE for program in self._programs)
+        room = max(_lined(program.room_reached(together)) for program in self._programs)
         reached = self._pool.take(2 * room)
         items, pointers = passed.items, np.array(gradients, dtype=np.int64)
         items[:, _GRADIENTS] = _address(pointers) + self._starts
-        items[:, _INVERSE] = self._template[
-            :, _INVERSE
-        ]  # the pass may have been that of the other direction
+        # A recovered step's pass was that of the other direction.
+        items[:, _INVERSE] = self._template[:, _INVERSE]
         loaded().diffeo_backward(
             _address(items), len(items), rows, x.data_ptr(), to_y.data_ptr(), to_log_det.data_ptr(),
             to_input, to_x.data_ptr(), _pointer(to_context), reached.data_ptr(), room, threads,
@@ -165,8 +164,8 @@ class Table:
             nonlocal end
             if not (numbers and wanted):
                 return -1
-            end += -(-numbers // _LINE) * _LINE
-            return 4 * (end - -(-numbers // _LINE) * _LINE)
+            start, end = end, end + _lined(numbers)
+            return 4 * start
 
         for at, program in enumerate(self._programs):
             room = program.room(rows)
@@ -182,6 +181,11 @@ class Table:
         layout = Layout(np.array(places, dtype=np.int64), end)
         self._known = (rows, keep), layout
         return layout
+
+
+def _lined(numbers: int) -> int:
+    """Return ``numbers``, rounded up to whole cache lines."""
+    return -(-numbers // _LINE) * _LINE
 
 
 def _address(array: npt.NDArray[np.int64]) -> int:
