@@ -1,6 +1,7 @@
 """Bad input: one message that names what is wrong and what to do, exit code 2, nothing written."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -278,13 +279,56 @@ def test_a_seed_that_no_generator_takes_is_refused_at_once(diffeo, data, model, 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_output_is_said_to_be_full(model):
-    command = [sys.executable, "-m", "diffeo.cli", "sample", str(model), "-n", "3"]
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", [("sample", "-n", "3"), ("info",), ("info", "--json")])
+def test_a_full_output_is_said_to_be_full(model, command, unbuffered):
+    # Python keeps what it could not write, and would try once more, and fail, at the very end.
+    name, *options = command
+    done = to_full(name, str(model), *options, PYTHONUNBUFFERED=unbuffered)
     assert done.returncode == 1
-    assert "could not be written" in done.stderr
+    assert done.stderr.count("could not be written") == 1
     assert "Traceback" not in done.stderr
+    assert "ignored" not in done.stderr
+
+
+def test_a_full_output_is_said_to_be_full_where_nothing_else_fails():
+    done = to_full("--version", PYTHONUNBUFFERED="")
+    assert done.returncode == 1
+    assert done.stderr.count("could not be written") == 1
+
+
+def to_full(*arguments, **environment):
+    """Return what comes of a command whose standard output is a device that is full."""
+    command = [sys.executable, "-m", "diffeo.cli", *arguments]
+    with open("/dev/full", "w") as full:
+        return subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
+        )
+
+
+def test_a_closed_output_is_said_to_be_closed(model):
+    command = f"'{sys.executable}' -m diffeo.cli sample '{model}' -n 3 >&-"
+    done = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert "standard output is closed" in done.stderr
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_away_is_no_error_of_ours(model, unbuffered):
+    command = [sys.executable, "-m", "diffeo.cli", "sample", str(model), "-n", "3"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as gone:
+        done = subprocess.run(
+            command,
+            stdout=gone,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "ignored" not in done.stderr
 
 
 def test_a_table_without_a_header_is_suspected(diffeo, tmp_path):

@@ -92,12 +92,7 @@ def answering(as_json: bool, *, data_on_stdout: bool = False) -> Generator[Answe
         if debugging():
             traceback.print_exc()
         if isinstance(error, OSError) and error.errno in _FULL:
-            refuse(
-                f"the output could not be written: {error.strerror}. Make room, or write elsewhere (-o).",
-                kind="FileError",
-                code=1,
-                as_json=False,  # standard output may be what is full
-            )
+            refuse_full(error)
             raise typer.Exit(1) from error
         code = 2 if isinstance(error, UserError) else 1
         refuse(_message(error), kind=type(error).__name__, code=code, as_json=as_json)
@@ -109,6 +104,36 @@ def refuse(message: str, *, kind: str, code: int, as_json: bool) -> None:
     print(f"error: {message}", file=sys.stderr, flush=True)
     if as_json:
         print_json({"error": {"type": kind, "message": message, "exit_code": code}})
+
+
+def refuse_full(error: OSError) -> None:
+    """Say that there is no room for what is written; not on standard output, which may be what is full."""
+    refuse(
+        f"the output could not be written: {error.strerror}. Make room, or write elsewhere (-o).",
+        kind="FileError",
+        code=1,
+        as_json=False,
+    )
+
+
+def finish(code: int) -> int:
+    """Write what standard output still holds, and return the exit code of the process.
+
+    What could not be written stays in the buffer. Python would try again when it ends, fail again, and exit
+    with 120 whatever the code: so it goes nowhere instead.
+    """
+    if sys.stdout is None:  # it was closed before Python began, and nothing was written
+        return code
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        # A failed command has said why; a reader that closed its pipe has had what it wanted.
+        if code == 0 and error.errno in _FULL:
+            refuse_full(error)
+        return code or 1
+    return code
 
 
 def _message(error: Exception) -> str:

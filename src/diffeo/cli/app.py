@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from diffeo.cli.answer import answering, refuse
+from diffeo.cli.answer import answering, finish, refuse
 from diffeo.cli.fit import fit
 from diffeo.cli.info import info
 from diffeo.cli.options import Device, Json, Seed
@@ -92,4 +92,4 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """Run the command line of this process and exit with its code."""
-    sys.exit(run())
+    sys.exit(finish(run()))

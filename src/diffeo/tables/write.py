@@ -72,6 +72,11 @@ def open_writer(path: str | PathLike[str]) -> Generator[Writer]:
     check_writable(path)
     extension = Path(path).suffix.lower()
     if str(path) == "-":
+        if sys.stdout is None:
+            raise FileError(
+                "output '-' cannot be written: standard output is closed; expected an open one: give the "
+                "output a name (-o)."
+            )
         yield _Delimited(sys.stdout.buffer, ",")
         sys.stdout.buffer.flush()
         return
