@@ -11,14 +11,17 @@ from diffeo.tables.model import TableModel
 from diffeo.tables.read import iter_batches, read_table
 from diffeo.tables.schema import Column, Schema, listed
 from diffeo.tables.training_rows import TrainingRows, training_rows
+from diffeo.tables.variable import Encoded, Variable
 from diffeo.tables.write import open_writer
 
 __all__ = [
     "Architecture",
     "Column",
+    "Encoded",
     "Schema",
     "TableModel",
     "TrainingRows",
+    "Variable",
     "fit_table",
     "iter_batches",
     "listed",
