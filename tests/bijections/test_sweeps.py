@@ -1,17 +1,18 @@
-"""Jacobi's sweeps: bit for bit what passes for each level give, in fewer passes; or NaN, and said so."""
+"""Sweeps, all features at once or block by block: bit for bit what passes for each level give, or NaN."""
 
 import pytest
 import torch
 
 import diffeo
 from diffeo.bijections import Autoregressive
-from diffeo.bijections.autoregressive import WIDE
+from diffeo.bijections.autoregressive import BLOCKS, WIDE
+from diffeo.bijections.sweeps import in_blocks
 from diffeo.conditioners import CausalTransformer, MaskedMLP, MaskedResidualMLP, OrderedConditioner
 from diffeo.diagnostics import checks
 from diffeo.distributions import StandardNormal
 from diffeo.errors import ConfigError
 from diffeo.flows import Flow
-from diffeo.laws import Affine, RationalQuadratic
+from diffeo.laws import Affine, Bernstein, RationalQuadratic
 from diffeo.testing import stress
 
 NETWORKS = {
@@ -37,25 +38,29 @@ class Counted(OrderedConditioner):
         return torch.stack([self.weight * before.sin(), self.weight * before.cos()], -1)
 
 
+METHODS = ("jacobi", "gauss-seidel")
+
+
 def normal(*shape, seed=0, dtype=torch.float32):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def both(law, network, context=0, dtype=torch.float32, gain=1.0):
+def both(law, network, context=0, dtype=torch.float32, gain=1.0, method="jacobi"):
     kind, settings = NETWORKS[network]
     made = kind(20, law.n_params, context=context, **settings)
-    layer = stress(Autoregressive(law, made, "jacobi").to(dtype), gain)
+    layer = stress(Autoregressive(law, made, method).to(dtype), gain)
     return layer, Autoregressive(law, layer.conditioner, "levels").eval()
 
 
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("context", [0, 2])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("gain", [1.0, 4.0])
 @torch.no_grad()
-def test_bit_for_bit_what_passes_give(network, context, dtype, gain):
+def test_bit_for_bit_what_passes_give(method, network, context, dtype, gain):
     for law in (Affine(), RationalQuadratic(4)):
-        layer, plain = both(law, network, context, dtype, gain)
+        layer, plain = both(law, network, context, dtype, gain, method)
         z, given = normal(3, 5, 20, dtype=dtype), normal(5, 2, seed=1, dtype=dtype) if context else None
         wanted, wanted_det = plain(z, given)
         x, log_det, info = layer.forward_with_info(z, given)
@@ -64,7 +69,9 @@ def test_bit_for_bit_what_passes_give(network, context, dtype, gain):
         assert torch.equal(log_det, wanted_det)
         assert info.converged.all()
         assert info.iterations.shape == (3, 5)
-        assert 2 <= info.iterations.min() <= info.iterations.max() <= len(layer.conditioner.levels)
+        levels = layer.conditioner.levels
+        least = 2 if method == "jacobi" else len(in_blocks(levels, BLOCKS))
+        assert least <= info.iterations.min() <= info.iterations.max() <= len(levels)
         assert torch.equal(info.residual, (layer.inverse(x, given)[0] - z).abs().amax(-1))
 
 
@@ -78,10 +85,13 @@ def test_where_dependences_are_weak_few_sweeps_are_enough():
     assert torch.equal(x, Autoregressive(Affine(), layer.conditioner, "levels").eval()(z)[0])
 
 
+@pytest.mark.parametrize("method", METHODS)
 @torch.no_grad()
-def test_a_row_that_is_given_up_is_nan_and_said_to_be():
+def test_a_row_that_is_given_up_is_nan_and_said_to_be(method):
     network = Counted(50, 1.0).double()
-    layer = Autoregressive(Affine(), network, "jacobi", max_iter=12).eval()
+    layer = Autoregressive(
+        Affine(), network, method, max_iter={"jacobi": 12, "gauss-seidel": 44}[method]
+    ).eval()
     plain = Autoregressive(Affine(), network, "levels").eval()
     z = normal(40, 50, dtype=torch.float64)
     # Rows of large noise are steered by features that are all but ±1: they settle soon.
@@ -95,10 +105,11 @@ def test_a_row_that_is_given_up_is_nan_and_said_to_be():
     assert torch.equal(x[info.converged], wanted[info.converged])
 
 
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("hostile", [torch.nan, torch.inf, -torch.inf, 1e38])
 @torch.no_grad()
-def test_a_hostile_row_stays_alone(hostile):
-    layer, plain = both(Affine(), "deep", 2)
+def test_a_hostile_row_stays_alone(method, hostile):
+    layer, plain = both(Affine(), "deep", 2, method=method)
     z, given = normal(6, 20), normal(6, 2, seed=1)
     bad, bad_context = z.clone(), given.clone()
     bad[2, 3], bad_context[4, 0] = hostile, hostile
@@ -111,9 +122,10 @@ def test_a_hostile_row_stays_alone(hostile):
     assert torch.equal(info.converged, ~(x.isnan().any(-1) | log_det.isnan()))
 
 
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("network", NETWORKS)
-def test_a_rows_bits_do_not_depend_on_its_batch(network):
-    layer, _ = both(RationalQuadratic(5), network, 3)
+def test_a_rows_bits_do_not_depend_on_its_batch(method, network):
+    layer, _ = both(RationalQuadratic(5), network, 3, method=method)
     z, given = normal(50, 20), normal(50, 3, seed=1)
     figure = checks.batch_invariance(layer, z, given, inverse=False, limit=0.0)
     assert figure.ok, figure
@@ -123,8 +135,41 @@ def test_a_rows_bits_do_not_depend_on_its_batch(network):
     assert torch.equal(whole, torch.stack(alone))
 
 
-def test_derivatives_are_those_of_passes():
-    layer, plain = both(Affine(), "deep", dtype=torch.float64)
+@torch.no_grad()
+def test_where_dependences_are_strong_blocks_bound_what_the_law_costs(monkeypatch):
+    asked, plain = [], Affine.forward
+
+    def watched(law, u, theta):
+        asked.append(u.shape[-1])
+        return plain(law, u, theta)
+
+    monkeypatch.setattr(Affine, "forward", watched)
+    network, z = Counted(64, 3.0).double(), normal(8, 64, dtype=torch.float64)
+    made = {}
+    for method in ("levels", *METHODS):
+        network.passes = 0
+        asked.clear()
+        x, _ = Autoregressive(Affine(), network, method).eval()(z)
+        made[method] = x, network.passes, sum(asked)
+    (wanted, most, _), (_, sweeps, whole), (x, passes, parts) = made.values()
+    assert torch.equal(x, wanted)
+    assert most / 2 < sweeps <= passes <= most == 64
+    assert (whole, parts) == (sweeps * 64, passes * 64 // BLOCKS)
+
+
+@torch.no_grad()
+def test_blocks_agree_with_the_incremental_pass():
+    for law in (Affine(), RationalQuadratic(4), Bernstein(4)):
+        network = MaskedMLP(20, law.n_params, hidden=(24, 17))
+        layer = stress(Autoregressive(law, network, "gauss-seidel").double())
+        z = normal(9, 20, dtype=torch.float64)
+        wanted = Autoregressive(law, layer.conditioner, "incremental").eval()(z)
+        torch.testing.assert_close(layer(z), wanted, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_derivatives_are_those_of_passes(method):
+    layer, plain = both(Affine(), "deep", dtype=torch.float64, method=method)
     z = normal(3, 20, dtype=torch.float64).requires_grad_()
 
     def slopes(of):
@@ -140,8 +185,9 @@ def test_derivatives_are_those_of_passes():
     torch.testing.assert_close(torch.linalg.slogdet(inner).logabsdet, layer(z)[1], rtol=1e-9, atol=1e-9)
 
 
-def test_it_compiles_as_one_graph():
-    layer = Autoregressive(Affine(), MaskedMLP(3, 2, hidden=(8,)), "jacobi").eval()
+@pytest.mark.parametrize("method", METHODS)
+def test_it_compiles_as_one_graph(method):
+    layer = Autoregressive(Affine(), MaskedMLP(3, 2, hidden=(8,)), method).eval()
     torch.compiler.reset()
     with torch.no_grad():
         compiled = torch.compile(layer, fullgraph=True, backend="eager")
@@ -158,9 +204,10 @@ def test_automatic_is_passes_for_few_levels_and_sweeps_for_many():
         assert layer.conditioner.passes <= most
 
 
+@pytest.mark.parametrize("method", METHODS)
 @torch.no_grad()
-def test_in_training_it_is_passes():
-    layer = Autoregressive(Affine(), Counted(30).double(), "jacobi").train()
+def test_in_training_it_is_passes(method):
+    layer = Autoregressive(Affine(), Counted(30).double(), method).train()
     layer(normal(4, 30, dtype=torch.float64))
     assert layer.conditioner.passes == 30
 
@@ -178,11 +225,12 @@ def test_other_methods_tell_what_they_reached(method):
     assert info.residual[:3].max() < 1e-14
 
 
-def test_the_settings_are_kept_in_a_file(tmp_path):
-    layer = Autoregressive(Affine(), MaskedMLP(3, 2), "jacobi", max_iter=7)
+@pytest.mark.parametrize("method", METHODS)
+def test_the_settings_are_kept_in_a_file(tmp_path, method):
+    layer = Autoregressive(Affine(), MaskedMLP(3, 2), method, max_iter=7)
     Flow(StandardNormal(3), layer).save(tmp_path / "flow.safetensors")
     again = diffeo.load(tmp_path / "flow.safetensors").bijection
-    assert (again.inverse_method, again.max_iter) == ("jacobi", 7)
+    assert (again.inverse_method, again.max_iter) == (method, 7)
 
 
 def test_a_number_of_sweeps_that_is_none_is_named():

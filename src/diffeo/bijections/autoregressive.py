@@ -9,7 +9,7 @@ from diffeo.bijections.ascent import by_levels, by_stages
 from diffeo.bijections.bijection import Bijection
 from diffeo.bijections.pattern import Pattern, along
 from diffeo.bijections.replay import Reversal, searched
-from diffeo.bijections.sweeps import by_sweeps, derivative_asked
+from diffeo.bijections.sweeps import by_sweeps, derivative_asked, in_blocks
 from diffeo.conditioners import OrderedConditioner
 from diffeo.errors import ConfigError, a_part, at_least, one_of
 from diffeo.kernels.safe import conditioner_input
@@ -21,6 +21,11 @@ from diffeo.registry import register
 
 #: Levels above which sweeps take the place of a pass for each, for a conditioner that has no other.
 WIDE = 256
+
+#: Blocks of levels that "gauss-seidel" takes in turn.
+BLOCKS = 8
+
+_SWEEPS = ("jacobi", "gauss-seidel")
 
 
 @register("bijections.Autoregressive")
@@ -47,10 +52,14 @@ class Autoregressive(Bijection):
             - "jacobi" sets all features at once, x ← g(z; m(x)), until that changes no bit of a row: as
               many passes as there are levels at most, far fewer where dependences are weak. It has no
               derivatives: where they are asked for, in training, and in a graph, it is "levels".
+            - "gauss-seidel" is "jacobi" for one eighth of the levels after another, each with all that
+              those before it have become: as many passes as there are levels at most, no fewer than
+              "jacobi", but each computes the law for its eighth only. For dependences so strong that
+              "jacobi" takes a sweep for each level, and laws that cost, as those that search do.
             - "auto" is "incremental" for a conditioner that has such a pass; for others "levels", and
               "jacobi" above 256 levels.
-        max_iter: sweeps of "jacobi" after which a row that still changes is NaN, as ``forward_with_info``
-            says; None for as many as there are levels, which are enough for all.
+        max_iter: sweeps of "jacobi" and "gauss-seidel" after which a row that still changes is NaN, as
+            ``forward_with_info`` says; None for as many as there are levels, which are enough for all.
 
     Raises:
         ConfigError: the conditioner has no order, its sizes do not fit the law, or the method is unknown.
@@ -72,7 +81,7 @@ class Autoregressive(Bijection):
         max_iter: int | None = None,
     ) -> None:
         super().__init__()
-        one_of("inverse_method", inverse_method, ("auto", "incremental", "levels", "jacobi"))
+        one_of("inverse_method", inverse_method, ("auto", "incremental", "levels", *_SWEEPS))
         if max_iter is not None:
             at_least("max_iter", max_iter, 1)
         a_part("law", law, Law, "diffeo.laws.Affine()")
@@ -129,7 +138,8 @@ class Autoregressive(Bijection):
 
             x, slopes = in_tiles(rows, z, context).unbind(-2)
         elif self._sweeps(z, context):
-            x, slopes, done, taken = by_sweeps(self.law, steer, z, len(levels), self.max_iter)
+            blocks = in_blocks(levels, BLOCKS if method == "gauss-seidel" else 1)
+            x, slopes, done, taken = by_sweeps(self.law, steer, z, blocks, self.max_iter)
             lost = torch.where(done, 0.0, torch.nan)
             x, slopes = x + lost.unsqueeze(-1), slopes + lost.unsqueeze(-1)
         else:
@@ -139,7 +149,7 @@ class Autoregressive(Bijection):
     def _sweeps(self, z: Tensor, context: Tensor | None) -> bool:
         """Return whether sweeps are asked for, and are a way to go."""
         wide = self.inverse_method == "auto" and len(self.conditioner.levels) > WIDE
-        if not (wide or self.inverse_method == "jacobi") or self.conditioner.training:
+        if not (wide or self.inverse_method in _SWEEPS) or self.conditioner.training:
             return False
         given = [z] if context is None else [z, context]
         return not derivative_asked([*given, *self.conditioner.parameters()])
