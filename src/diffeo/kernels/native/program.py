@@ -15,9 +15,6 @@ from diffeo.kernels.native.levels import levels_of
 from diffeo.kernels.native.library import LAWS, Compiled, library
 from diffeo.kernels.native.network import ACTIVATIONS, BY_GIVEN, STEPS, Mask, Network
 
-#: Numbers of a vector, columns of a panel, and rows of a block, as in ``source/``.
-LANES, PANEL, BLOCK = 16, 32, 8
-
 
 class Room(NamedTuple):
     """Numbers that a layer needs in a pass: for packed weights, what it makes, and what the way back reads.
@@ -35,10 +32,6 @@ class Room(NamedTuple):
     theta: int
     kept: int
     given: int
-
-
-def _padded(n: int) -> int:
-    return -(-n // LANES) * LANES
 
 
 class _Net(ctypes.Structure):
@@ -100,23 +93,26 @@ class Program:
     ) -> None:
         self.network, self.features, self.context = network, features, context
         self._pair = 2 if half else 1
+        # Numbers of a vector, and columns of a panel: what is packed is packed for this processor.
+        self._lanes: int = loaded().diffeo_lanes()
+        panel = 2 * self._lanes
         self.inverted = law.inverted
         self._held: list[Any] = []  # what the structure points at
         ins, outs = zip(*network.sizes, strict=True)
-        wide_in, wide_out = [_padded(n) for n in ins], [_padded(n) for n in outs]
+        wide_in, wide_out = [self._padded(n) for n in ins], [self._padded(n) for n in outs]
         forth = [-(-n // self._pair) * wide for n, wide in zip(ins, wide_out, strict=True)]
         back = [-(-n // self._pair) * wide for n, wide in zip(outs, wide_in, strict=True)]
         starts = [0, *accumulate([*forth, *back])]
         n = len(ins)
         self._forth, self._back = sum(forth), sum(back)
         self._biases = sum(wide_out)
-        self._theta_row = _padded(len(moved) * params)
+        self._theta_row = self._padded(len(moved) * params)
         by_given = network.activation in BY_GIVEN
         given = [
             wide_in[network.steps[at + 1][1]] for at, (s, _) in enumerate(network.steps) if s == STEPS[1]
         ]
         self._given_row = sum(given) if by_given else 0
-        panels_in, panels_out = [[-(-w // PANEL) * PANEL for w in wide] for wide in (wide_in, wide_out)]
+        panels_in, panels_out = [[-(-w // panel) * panel for w in wide] for wide in (wide_in, wide_out)]
         self._kept_row, self._reached_row = sum(panels_in), sum(panels_out)
         steps = [number for step, k in network.steps for number in (STEPS.index(step), k)]
         net = _Net(
@@ -128,11 +124,11 @@ class Program:
             forth=self._longs(starts[:n]),
             back=self._longs(starts[n : 2 * n]),
             bias=self._longs([0, *accumulate(wide_out)][:n]),
-            forth_ranges=self._ranges(PANEL, np.asarray, self._pair),
-            back_ranges=self._ranges(PANEL, np.transpose, self._pair),
-            row_ranges=self._ranges(BLOCK, np.asarray, 1),
+            forth_ranges=self._ranges(panel, np.asarray, self._pair),
+            back_ranges=self._ranges(panel, np.transpose, self._pair),
+            row_ranges=self._ranges(loaded().diffeo_block(), np.asarray, 1),
             activation=ACTIVATIONS.index(network.activation),
-            width=max(*wide_in, *wide_out, 2 * LANES),
+            width=max(*wide_in, *wide_out, panel),
             n_seen=len(seen),
             context=context,
             seen=self._ints(seen),
@@ -172,7 +168,7 @@ class Program:
             biases=self._biases,
             forth=self._forth,
             back=self._back,
-            y=_padded(rows * self.features),
+            y=self._padded(rows * self.features),
             theta=rows * self._theta_row,
             kept=words * self._kept_row,
             given=rows * self._given_row,
@@ -204,6 +200,9 @@ class Program:
         )  # fmt: skip
 
     # -- how the structure is filled -------------------------------------------------------------
+
+    def _padded(self, n: int) -> int:
+        return -(-n // self._lanes) * self._lanes
 
     def _ints(self, values: Sequence[int]) -> int:
         return self._array(ctypes.c_int32, values)

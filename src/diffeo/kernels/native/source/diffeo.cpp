@@ -41,6 +41,10 @@ int diffeo_has_half() {
 #endif
 }
 
+// Numbers of a vector, and rows of a block.
+int diffeo_lanes() { return LANES; }
+int diffeo_block() { return BLOCK; }
+
 // What the layers make of the rows, one after another, into the last one's y; their log-determinants are added to
 // `log_det`. Where no layer keeps anything, all may write to one y.
 void diffeo_forward(const Item *items, int64_t count, int64_t rows, const float *x, const float *context,

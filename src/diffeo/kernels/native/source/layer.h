@@ -50,7 +50,7 @@ static inline Int allowed(const uint8_t *mask, long n) {
 #endif
 }
 
-// Sixteen rows turned to one vector a column, a lane a row; with fewer rows the last is repeated.
+// LANES rows turned to one vector a column, a lane a row; with fewer rows the last is repeated.
 static inline void to_lanes(const float *from, long row, long count, long columns, Vec *out) {
     for (long c = 0; c < columns; c += LANES) {
         for (long l = 0; l < LANES; l++)
@@ -66,7 +66,7 @@ static inline void from_lanes(Vec *in, float *to, long row, long count, long col
     }
 }
 
-// Room for sixteen rows of x, of θ, and of their gradients, a lane a row.
+// Room for LANES rows of x, of θ, and of their gradients, a lane a row.
 struct Lanes {
     Vec *x, *theta, *to_x, *to_theta;
     void *owned;

@@ -22,7 +22,7 @@ struct Network {
     const int64_t *forth, *back;    // where a layer's packed weights begin, in words
     const int64_t *bias;            // where its bias begins, in numbers
     const int32_t *const *forth_ranges, *const *back_ranges;  // the part of each panel's sum that is not 0
-    const int32_t *const *row_ranges;  // of each eight rows of a weight, the columns that are not 0
+    const int32_t *const *row_ranges;  // of each BLOCK rows of a weight, the columns that are not 0
     int64_t activation, width;      // the widest stream, padded
     int64_t n_seen, context;        // the input: features of the row, then the context
     const int32_t *seen;
@@ -35,7 +35,7 @@ struct Network {
     const int64_t *reached;
 };
 
-// Words down the rows, in panels of 32 columns, one panel after another: a sum over rows reads on and on.
+// Words down the rows, in panels of columns, one panel after another: a sum over rows reads on and on.
 template <typename Word>
 struct Down {
     Word *start;
@@ -314,7 +314,7 @@ static void steer_back(const Network &net, const typename Kind::Word *packed, lo
     }
 }
 
-// The gradient of a layer's weight and bias: of rows [begin, end), which begin at a multiple of sixteen.
+// The gradient of a layer's weight and bias: of rows [begin, end), which begin at a multiple of LANES.
 // With `more`, it is added to what is there.
 template <typename Kind>
 static void weigh(const Network &net, long k, long begin, long end, long rows,
@@ -359,7 +359,7 @@ static void weigh(const Network &net, long k, long begin, long end, long rows,
     }
 }
 
-// Sixteen rows [n, n + count) of a layer's weight (out, in), with its mask, into the panels for the way forth, and
+// LANES rows [n, n + count) of a layer's weight (out, in), with its mask, into the panels for the way forth, and
 // for the way back with `both_ways`.
 template <typename Kind>
 static void pack(const Network &net, long k, long n, long count, const float *weight, const uint8_t *mask,
@@ -373,7 +373,7 @@ static void pack(const Network &net, long k, long n, long count, const float *we
     float rows[LANES][2 * LANES];
     Word words[LANES], line[LANES];
     Vec square[LANES];
-    // A step along the inputs fills sixteen words: of one number each, or of two.
+    // A step along the inputs fills a vector of words: of one number each, or of two.
     for (long i = 0; i < ins; i += LANES * Kind::PAIR) {
         for (long r = 0; r < LANES; r++)
             for (long h = 0; h < Kind::PAIR; h++) {

@@ -1,6 +1,6 @@
 // Products of matrices, blocked for the registers: float32, and bfloat16 with float32 sums.
 //
-// A is read along its rows. B lies packed in panels of 32 columns, or 16 for the last, so that one step
+// A is read along its rows. B lies packed in panels of two vectors of columns, or one for the last, so that one step
 // along the sum reads a panel's next vectors. bfloat16 numbers go in pairs along the sum, as the processor
 // multiplies them. The sum of an entry runs in one order, whatever rows are beside it and however many
 // threads there are: a row's result has the same bits in every batch.
@@ -9,8 +9,10 @@
 
 namespace diffeo {
 
-constexpr long PANEL = 32;  // columns of a panel
-constexpr long BLOCK = 8;   // rows that go through a panel together
+constexpr long PANEL = 2 * LANES;  // columns of a panel
+// Rows that go through a panel together: their sums, two vectors each, stay in the registers, of which there are 32
+// where they are of sixteen numbers, else 16.
+constexpr long BLOCK = LANES == 16 ? 8 : 4;
 
 // One float32 number along the sum.
 struct Single {
@@ -18,9 +20,9 @@ struct Single {
     static constexpr long PAIR = 1;
     static inline Word word(const float *from) { return *from; }
     static inline Vec multiply(Vec sum, Word a, Vec b) { return sum + a * b; }
-    // A vector of words from 16 columns of one row (of two for pairs).
+    // A vector of words from some columns of one row (of two for pairs).
     static inline void words(const float *row, const float *, Word *to) { store(to, load(row)); }
-    // Sixteen words along a row: pairs of neighbours.
+    // A vector of words along a row: pairs of neighbours.
     static inline void along(const float *row, Word *to) { store(to, load(row)); }
     static inline Word one() { return 1.0f; }
 };
@@ -99,7 +101,7 @@ static void product(long rows, const typename Kind::Word *a, long a_row, const t
                               c + n, c_row, rectified);
 }
 
-// One panel of Aᵀ B over rows: `count` columns of A (at most 8), V vectors of columns of B.
+// One panel of Aᵀ B over rows: `count` columns of A (at most BLOCK), V vectors of columns of B.
 template <typename Kind, int R, int V>
 static inline void crossed(const typename Kind::Word *a, long a_row, const typename Kind::Word *b, long b_row,
                            long depth, bool more, float *c, long c_row) {

@@ -92,7 +92,7 @@ static inline long blocks_of(const Network &net) {
     return found;
 }
 
-// Sixteen outputs of a layer of the network: which layer, where they begin and end.
+// LANES outputs of a layer of the network: which layer, where they begin and end.
 struct Outputs {
     long layer = 0, begin, end;
 
@@ -108,7 +108,7 @@ static inline long tiles_together(long tiles, long threads) {
     return std::min(std::max(tiles / (2 * threads), 1l), ROWS_A_THREAD / TILE);
 }
 
-// Sixteen outputs of one layer of the network: weights and biases as the kernels read them; for the way back where
+// LANES outputs of one layer of the network: weights and biases as the kernels read them; for the way back where
 // there is one.
 static void pack_block(const Item &of, long block) {
     const Network &net = of.program->net;
@@ -182,7 +182,7 @@ static void tile_back(const Item &of, const Law &law, const Back &from, long row
     }
 }
 
-// The gradients of sixteen outputs of one layer of the network, of the rows [part, part + size).
+// The gradients of LANES outputs of one layer of the network, of the rows [part, part + size).
 template <typename Kind>
 static void weigh_block(const Item &of, long block, long rows, long part, long size, const void *reached) {
     typedef typename Kind::Word Word;

@@ -43,7 +43,7 @@ static inline void some_units(const float *weight, long row, const float *bias, 
                                       add ? add + u * ABREAST : add, out + u * ABREAST);
     };
     long u = from;
-    for (; u + 8 <= to; u += 8) run(std::integral_constant<int, 8>{}, u);
+    for (; LANES == 16 && u + 8 <= to; u += 8) run(std::integral_constant<int, 8>{}, u);
     for (; u + 4 <= to; u += 4) run(std::integral_constant<int, 4>{}, u);
     for (; u + 2 <= to; u += 2) run(std::integral_constant<int, 2>{}, u);
     for (; u < to; u++) run(std::integral_constant<int, 1>{}, u);

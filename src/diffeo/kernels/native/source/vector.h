@@ -1,7 +1,8 @@
-// Sixteen float32 numbers at a time, with the functions that laws are made of.
+// Sixteen float32 numbers at a time, or eight, with the functions that laws are made of.
 //
-// Written in the vector types of GCC and Clang: on a processor with narrower registers the compiler takes
-// several for one. What a lane returns depends on what that lane was given, and on nothing else.
+// Written in the vector types of GCC and Clang. With AVX-512 and AVX they are a register wide: compilers take a
+// comparison of wider ones apart into numbers, and products of them do not fit the registers that there are. What
+// a lane returns depends on what that lane was given, and on nothing else.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -11,11 +12,15 @@
 
 namespace diffeo {
 
+#if defined(__AVX512F__)
 constexpr long LANES = 16;
-typedef float Vec __attribute__((vector_size(64)));
-typedef int32_t Int __attribute__((vector_size(64)));
-typedef uint32_t Bits __attribute__((vector_size(64)));
-typedef uint16_t Half __attribute__((vector_size(32)));
+#else
+constexpr long LANES = 8;
+#endif
+typedef float Vec __attribute__((vector_size(LANES * 4)));
+typedef int32_t Int __attribute__((vector_size(LANES * 4)));
+typedef uint32_t Bits __attribute__((vector_size(LANES * 4)));
+typedef uint16_t Half __attribute__((vector_size(LANES * 2)));
 
 static inline Vec all(float x) { return x - Vec{}; }
 static inline Int whole(int32_t x) { return x - Int{}; }
@@ -94,17 +99,21 @@ static inline Vec tanh(Vec x) {
     return x * p / q;
 }
 
-// Sixteen vectors of sixteen, turned over their diagonal: halves change places, then quarters, and so on.
+// As many vectors as a vector has numbers, turned over their diagonal: halves change places, then quarters, and so on.
 template <int D>
 static inline void exchange(Vec *m) {
     for (int i = 0; i < LANES; i++) {
         if (i & D) continue;
         Vec a = m[i], b = m[i + D];
 #if defined(__has_builtin) && __has_builtin(__builtin_shufflevector)
-#define DIFFEO_LOW(l) ((l) & D ? (l)-D + 16 : (l))
-#define DIFFEO_HIGH(l) ((l) & D ? (l) + 16 : (l) + D)
-#define DIFFEO_ALL(f) \
-    f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7), f(8), f(9), f(10), f(11), f(12), f(13), f(14), f(15)
+#define DIFFEO_LOW(l) ((l) & D ? (l)-D + LANES : (l))
+#define DIFFEO_HIGH(l) ((l) & D ? (l) + LANES : (l) + D)
+#define DIFFEO_FOUR(f, l) f(l), f(l + 1), f(l + 2), f(l + 3)
+#if defined(__AVX512F__)
+#define DIFFEO_ALL(f) DIFFEO_FOUR(f, 0), DIFFEO_FOUR(f, 4), DIFFEO_FOUR(f, 8), DIFFEO_FOUR(f, 12)
+#else
+#define DIFFEO_ALL(f) DIFFEO_FOUR(f, 0), DIFFEO_FOUR(f, 4)
+#endif
         m[i] = __builtin_shufflevector(a, b, DIFFEO_ALL(DIFFEO_LOW));
         m[i + D] = __builtin_shufflevector(a, b, DIFFEO_ALL(DIFFEO_HIGH));
 #else
@@ -117,7 +126,7 @@ static inline void exchange(Vec *m) {
 }
 
 static inline void turn(Vec *m) {
-    exchange<8>(m);
+    if constexpr (LANES == 16) exchange<8>(m);
     exchange<4>(m);
     exchange<2>(m);
     exchange<1>(m);
