@@ -27,6 +27,7 @@ RECIPES: dict[str, Callable[[], Made]] = {
         bijections.linear,
         bijections.pointwise,
         bijections.bounded,
+        bijections.marginals,
         bijections.residual,
         bijections.scales,
         bijections.torus,

@@ -16,6 +16,7 @@ from diffeo.bijections import (
     Continuous,
     Contractive,
     Coupling,
+    Gaussianize,
     Inverse,
     InvertibleConv1x1,
     LeakyReLU,
@@ -64,6 +65,15 @@ def pointwise() -> Made:
 def bounded() -> Made:
     """Return a flow onto the open box (−1, 1)²."""
     return chained(2, Affine(2), Tanh(), x=0.7 * normal(40, 2).tanh())
+
+
+def marginals() -> Made:
+    """Return a flow onto columns of every kind of bound, one of them with a heavy tail."""
+    x = normal(60, 4)
+    x = x.exp() * x.new_tensor([1.0, 1.0, -1.0, 0.0]) + x.sinh() * x.new_tensor([0.0, 0.0, 0.0, 1.0])
+    x[:, 0] = x[:, 0] / (1 + x[:, 0])
+    low, high = [0.0, 0.0, None, None], [1.0, None, 0.0, None]
+    return chained(4, Affine(4), Gaussianize(4, 6, low=low, high=high), x=x)
 
 
 def residual() -> Made:

@@ -12,6 +12,7 @@ from diffeo.bijections.contractive import Contractive
 from diffeo.bijections.conv1x1 import InvertibleConv1x1
 from diffeo.bijections.coupling import Coupling
 from diffeo.bijections.elementwise import Affine, Scale
+from diffeo.bijections.gaussianize import Gaussianize
 from diffeo.bijections.leaky import LeakyReLU
 from diffeo.bijections.lu import LU
 from diffeo.bijections.mask import Mask
@@ -46,6 +47,7 @@ __all__ = [
     "Continuous",
     "Contractive",
     "Coupling",
+    "Gaussianize",
     "Identity",
     "Inverse",
     "InvertibleConv1x1",

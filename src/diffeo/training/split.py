@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffeo.bijections import ActNorm, Standardize, Whiten, Wrap
+from diffeo.bijections import ActNorm, Gaussianize, Standardize, Whiten, Wrap
 from diffeo.distributions import Uniform, VonMises
 from diffeo.errors import ConfigError, DataError, ShapeError
 from diffeo.flows import Flow
@@ -165,7 +165,8 @@ def _divide(whole: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
 
 def warn_unstandardised(flow: Flow, train: Rows, seed: int) -> None:
     """Warn where columns are far from unit scale and nothing in the flow brings them there."""
-    if any(isinstance(part, Standardize | Whiten | ActNorm | Wrap) for part in flow.bijection.modules()):
+    standard = Standardize | Gaussianize | Whiten | ActNorm | Wrap
+    if any(isinstance(part, standard) for part in flow.bijection.modules()):
         return
     flat = train.sample(seed).x.double().flatten(1)
     low, middle, high = (

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import nn
+
 from diffeo.bijections import (
     ActNorm,
     Affine,
     BatchNorm,
     Bijection,
     Chain,
+    Gaussianize,
     Identity,
     Inverse,
     Log,
@@ -56,6 +59,14 @@ def _constant(features: int, context: int) -> Bijection:
     )
 
 
+def _above(features: int, context: int) -> nn.Module:
+    return mixing(Gaussianize(features, 8, low=[-0.5] * features))(features, context)
+
+
+def _between(features: int, context: int) -> nn.Module:
+    return mixing(Gaussianize(features, 8, low=[0.0] * features, high=[1.0] * features))(features, context)
+
+
 def _case(name: str, build: Builder, **settings: Any) -> Case:
     return Case(f"bijections.{name}", "bijection", build, **settings)
 
@@ -78,6 +89,9 @@ BIJECTIONS = [
     _case("Standardize, moments", mixing(plain(Standardize, "moments")), domain="raw"),
     _case("Standardize, range", mixing(plain(Standardize, "range")), domain="raw"),
     _case("Standardize, images", plain(Standardize), sizes=IMAGES, domain="raw"),
+    _case("Gaussianize", mixing(plain(Gaussianize, 8)), domain="raw"),
+    _case("Gaussianize, above a bound", _above, domain="positive"),
+    _case("Gaussianize, between bounds", _between, domain="box"),
     _case("Whiten, pca", mixing(plain(Whiten))),
     _case("Whiten, cholesky", mixing(plain(Whiten, "cholesky"))),
     _case("Log", mixing(Log(shift=-0.5)), domain="positive"),
