@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 BENCH := .venv-bench
 
-.PHONY: run test lint format reliability bench clean
+.PHONY: run test lint format reliability bench bench-tables clean
 
 run: $(STAMP)
 	$(BIN)/diffeo demo
@@ -33,6 +33,14 @@ reliability: $(STAMP)
 bench: $(BENCH)/installed
 	$(BENCH)/bin/python -m benchmarks.run $(if $(QUICK),--quick) $(if $(GPU),--gpu) \
 		$(if $(ONLY),--only $(ONLY)) $(if $(DATA),--data $(DATA))
+
+# Densities of real tables beside the peers; what was measured is not measured again, so that it may be ended and
+# begun anew. DATA is the folder of tables (or DIFFEO_DATA), DOWNLOAD=1 fetches the published ones into it;
+# ONLY='power "uci protein"', BUDGET (seconds a fit), SEEDS and AGAIN='diffeo' narrow it down or repeat it.
+bench-tables: $(BENCH)/installed
+	$(BENCH)/bin/python -m benchmarks.density.run $(if $(QUICK),--quick) $(if $(DOWNLOAD),--download) \
+		$(if $(DATA),--data $(DATA)) $(if $(ONLY),--only $(ONLY)) $(if $(BUDGET),--budget $(BUDGET)) \
+		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(METHODS),--methods $(METHODS)) $(if $(AGAIN),--again $(AGAIN))
 
 $(BENCH)/installed: pyproject.toml benchmarks/requirements.txt benchmarks/requirements-distrax.txt
 	$(PYTHON) -m venv $(BENCH)

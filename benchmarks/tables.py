@@ -38,21 +38,31 @@ def tables(folder: Path | None) -> tuple[dict[str, Table], str]:
 
 def power(folder: Path) -> Table:
     """Return household power: five readings, with noise of their last digit, and the time of day."""
+    return _standard(power_rows(folder), 10_000)
+
+
+def power_rows(folder: Path) -> npt.NDArray[np.float64]:
+    """Return the shuffled rows of household power, in kilowatts, volts, watt-hours and minutes."""
     with np.load(folder / "power" / "power_2006-12-16_2007-06-30.npz") as z:
         readings, minute = z["x"].astype(np.float64), z["minute"] % 1440
     draws = np.random.RandomState(42)
     x = np.column_stack([readings[:, [0, 2, 4, 5, 6]], minute])
     x = x[draws.permutation(len(x))]
     x += draws.rand(*x.shape) * np.array([0.001, 0.01, 1.0, 1.0, 1.0, 0.0])
-    return _standard(x, 10_000)
+    return x
 
 
 def miniboone(folder: Path) -> Table:
     """Return particle identification: 43 columns."""
-    with np.load(folder / "miniboone" / "miniboone_maf_val_test.npz") as z:
-        x = np.concatenate([z["val"], z["test"]])
+    x = np.concatenate(miniboone_parts(folder))
     x = x[np.random.default_rng(0).permutation(len(x))]
     return _standard(x, len(x) // 10)
+
+
+def miniboone_parts(folder: Path) -> Table:
+    """Return the published validation and test rows, standardised as published."""
+    with np.load(folder / "miniboone" / "miniboone_maf_val_test.npz") as z:
+        return z["val"], z["test"]
 
 
 def bsds300(folder: Path) -> Table:
@@ -60,7 +70,7 @@ def bsds300(folder: Path) -> Table:
     draws = np.random.default_rng(0)
     with np.load(folder / "bsds300" / "patches_270k.npz") as z:
         parts = [z["train"], z["test"][:10_000]]
-    train, held = (_patches(part, draws) for part in parts)
+    train, held = (patches(part, draws) for part in parts)
     return _standard(np.concatenate([train, held]), len(held))
 
 
@@ -72,7 +82,8 @@ def bundled() -> Table:
     return _standard(x[np.random.default_rng(0).permutation(len(x))], len(x) // 10)
 
 
-def _patches(grey: npt.NDArray[np.uint8], draws: np.random.Generator) -> npt.NDArray[np.float64]:
+def patches(grey: npt.NDArray[np.uint8], draws: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Return patches of grey levels as numbers: noise of one level, the mean taken off, 63 pixels."""
     x = (grey.reshape(len(grey), -1) + draws.random((len(grey), 64))) / 256
     return (x - x.mean(1, keepdims=True))[:, :-1]
 
