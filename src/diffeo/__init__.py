@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from diffeo.files import load
     from diffeo.flows import Flow
     from diffeo.registry import register
+    from diffeo.tables import Schema
     from diffeo.training import FitResult, TrainConfig, fit
 
 __all__ = [
     "FitResult",
     "Flow",
+    "Schema",
     "TrainConfig",
     "__version__",
     "bijections",
@@ -46,6 +48,7 @@ __all__ = [
 _HOMES = {
     "FitResult": "training",
     "Flow": "flows",
+    "Schema": "tables",
     "TrainConfig": "training",
     "fit": "training",
     "load": "files",

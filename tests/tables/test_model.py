@@ -12,7 +12,7 @@ import torch
 
 import diffeo
 from diffeo.errors import ConfigError, DataError, FileError
-from diffeo.tables import Architecture, Column, Schema, TableModel, fit_table, training_rows
+from diffeo.tables import Architecture, NumericColumn, NumericSchema, TableModel, fit_table, training_rows
 from diffeo.training import TrainConfig
 
 from .conftest import measurements, quick_fit
@@ -143,7 +143,8 @@ def test_a_file_loads_elsewhere_with_identical_scores(tmp_path, frame, model):
 def test_hostile_column_names_survive_a_file(tmp_path):
     names = ["naïve ünïcode", 'say "hi"', "two\nlines", "<script>", "=1+1", "kind", "args", "🙂"]
     model = TableModel(
-        Schema(tuple(Column(name) for name in names)), Architecture(couplings=2, hidden=(4,)).build(8, 100)
+        NumericSchema(tuple(NumericColumn(name) for name in names)),
+        Architecture(couplings=2, hidden=(4,)).build(8, 100),
     )
     model.save(tmp_path / "m.safetensors")
     assert diffeo.load(tmp_path / "m.safetensors").schema.names == tuple(names)
@@ -152,10 +153,10 @@ def test_hostile_column_names_survive_a_file(tmp_path):
 def test_a_model_is_refused_where_schema_and_flow_do_not_fit():
     flow = diffeo.flows.RealNVP(2, couplings=2, hidden=(4,))
     with pytest.raises(ConfigError, match=r"events of shape \(2,\).*expected shape \(1,\)"):
-        TableModel(Schema((Column("a"),)), flow)
+        TableModel(NumericSchema((NumericColumn("a"),)), flow)
     with pytest.raises(ConfigError, match="the name 'a' twice"):
-        Schema((Column("a"), Column("a")))
-    with pytest.raises(ConfigError, match=r"expected a diffeo.tables.Schema"):
+        NumericSchema((NumericColumn("a"), NumericColumn("a")))
+    with pytest.raises(ConfigError, match=r"expected a diffeo.tables.NumericSchema"):
         TableModel(["a", "b"], flow)
 
 

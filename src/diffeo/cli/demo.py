@@ -197,9 +197,9 @@ def _rival(friend: Any, logs: bool, train: Array, test: Array) -> Competitor:
 
 
 def _as_table(flow: Flow) -> Any:
-    from diffeo.tables import Column, Schema, TableModel
+    from diffeo.tables import NumericColumn, NumericSchema, TableModel
 
-    return TableModel(Schema(tuple(Column(name) for name in _COLUMNS)), flow).eval()
+    return TableModel(NumericSchema(tuple(NumericColumn(name) for name in _COLUMNS)), flow).eval()
 
 
 def _frame(x: Tensor) -> Any:

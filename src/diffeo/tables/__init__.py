@@ -8,16 +8,18 @@
 from diffeo.tables.architecture import Architecture
 from diffeo.tables.fitting import fit_table, table_training
 from diffeo.tables.model import TableModel
+from diffeo.tables.numeric_schema import NumericColumn, NumericSchema, listed
 from diffeo.tables.read import iter_batches, read_table
-from diffeo.tables.schema import Column, Schema, listed
+from diffeo.tables.schema import Schema
 from diffeo.tables.training_rows import TrainingRows, training_rows
 from diffeo.tables.variable import Encoded, Variable
 from diffeo.tables.write import open_writer
 
 __all__ = [
     "Architecture",
-    "Column",
     "Encoded",
+    "NumericColumn",
+    "NumericSchema",
     "Schema",
     "TableModel",
     "TrainingRows",

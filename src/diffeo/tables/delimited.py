@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from diffeo.errors import DataError
-from diffeo.tables.schema import check_names
+from diffeo.tables.numeric_schema import check_names
 
 if TYPE_CHECKING:
     import polars as pl

@@ -19,7 +19,7 @@ from diffeo.kernels.arrays import as_numbers
 from diffeo.kernels.shapes import check_event
 from diffeo.registry import Part, register
 from diffeo.tables.numbers import to_numbers
-from diffeo.tables.schema import Schema, check_frame, listed
+from diffeo.tables.numeric_schema import NumericSchema, check_frame, listed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -47,20 +47,21 @@ class TableModel(Part, nn.Module):
         flow: the density of the standardised rows, without context, of as many features as columns.
 
     >>> from diffeo.flows import RealNVP
-    >>> from diffeo.tables.schema import Column
-    >>> model = TableModel(Schema((Column("a"), Column("b"))), RealNVP(2, couplings=2)).eval()
+    >>> from diffeo.tables.numeric_schema import NumericColumn
+    >>> schema = NumericSchema((NumericColumn("a"), NumericColumn("b")))
+    >>> model = TableModel(schema, RealNVP(2, couplings=2)).eval()
     >>> model.score(np.zeros((1, 2))).round(4)  # untrained: two standard normals
     array([-1.8379])
     >>> model.sample(3, seed=0).columns
     ['a', 'b']
     """
 
-    def __init__(self, schema: Schema, flow: Flow) -> None:
+    def __init__(self, schema: NumericSchema, flow: Flow) -> None:
         super().__init__()
-        if not isinstance(schema, Schema) or not isinstance(flow, Flow):
+        if not isinstance(schema, NumericSchema) or not isinstance(flow, Flow):
             raise ConfigError(
                 f"schema is a {type(schema).__name__} and flow a {type(flow).__name__}; expected a "
-                "diffeo.tables.Schema and a diffeo.Flow."
+                "diffeo.tables.NumericSchema and a diffeo.Flow."
             )
         features = len(schema.columns)
         if tuple(flow.event_shape) != (features,) or flow.context_features:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from diffeo.errors import DataError
-from diffeo.tables.schema import listed
+from diffeo.tables.numeric_schema import listed
 
 if TYPE_CHECKING:
     import polars as pl

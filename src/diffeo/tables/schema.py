@@ -1,153 +1,296 @@
-"""What a table must look like: its columns by name, in the order in which they are modelled."""
+"""The schema of any table: what each column is, found from the data, shown, edited, saved.
+
+>>> import numpy as np, polars as pl
+>>> rng = np.random.default_rng(0)
+>>> frame = pl.DataFrame({
+...     "height": rng.normal(170, 8, 400),
+...     "children": rng.poisson(1.5, 400),
+...     "city": rng.choice(["Bern", "Basel", None], 400),
+... })
+>>> schema = Schema.infer(frame)
+>>> print(schema)  # doctest: +NORMALIZE_WHITESPACE
+column    kind         why                                details
+height    continuous   400 different numbers in 400 rows
+children  count        whole numbers that stop at 0       from 0; spacing 1; atoms 0, 1, 2, … (7)
+city      categorical  2 labels in 248 rows               2 levels: 'Basel', 'Bern'; missing values
+>>> encoded = schema.encode(frame)
+>>> schema.decode(encoded).equals(frame)
+True
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import json
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
 
-from diffeo.errors import ConfigError, DataError, did_you_mean
-from diffeo.registry import register
+import numpy as np
 
-_SHOWN = 8
+from diffeo.errors import ConfigError, DataError, FileError, a_path, did_you_mean
+from diffeo.tables.columns import Column
+from diffeo.tables.columns.coding import IMPOSSIBLE
+from diffeo.tables.frames import Frame, open_frame, write_frame
+from diffeo.tables.inferring import infer_column, one_name, said, several, warn_of_identifiers
+from diffeo.tables.listing import Tallied, as_html, as_text
+from diffeo.tables.numeric_schema import listed
+from diffeo.tables.variable import Encoded, Variable, check_encoded
 
-
-def listed(names: Iterable[str]) -> str:
-    """Return names quoted and joined, the first few of many.
-
-    >>> listed(["a", "b"]), listed(str(k) for k in range(5000))
-    ("'a', 'b'", "'0', '1', '2', '3', '4', '5', '6', '7' and 4992 more")
-    """
-    every = list(names)
-    text = ", ".join(repr(name) for name in every[:_SHOWN])
-    return f"{text} and {len(every) - _SHOWN} more" if len(every) > _SHOWN else text
-
-
-@register("tables.Column")
-@dataclass(frozen=True)
-class Column:
-    """One modelled column: its name, and the type it was read with when the model was fitted.
-
-    >>> Column("width", "Float64")
-    Column(name='width', dtype='Float64')
-    """
-
-    name: str
-    dtype: str = "Float64"
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not isinstance(self.dtype, str):
-            raise ConfigError(f"name={self.name!r} and dtype={self.dtype!r} must both be text, as 'width'.")
+_VERSION = 1
 
 
-@register("tables.Schema")
 @dataclass(frozen=True)
 class Schema:
-    """The columns of a model, in the order of its dimensions.
+    """What each column of a table is; made with :meth:`infer`.
 
-    Raises:
-        ConfigError: there is no column, or two have one name.
-
-    >>> schema = Schema((Column("width"), Column("length")))
-    >>> schema.names
-    ('width', 'length')
-    >>> schema.check(["length", "colour", "width"])
-    ('colour',)
+    Attributes:
+        columns: in the order of the table.
+        order: the modelled ones, in the order of the model.
+        library: numpy, pandas, polars or pyarrow: what :meth:`decode` returns.
+        dtype: of a numpy array.
     """
 
     columns: tuple[Column, ...]
+    order: tuple[str, ...]
+    library: str
+    dtype: str = ""
+    frame: Frame | None = field(default=None, compare=False, repr=False)
 
-    def __post_init__(self) -> None:
-        columns = tuple(self.columns)
-        if not columns or not all(isinstance(column, Column) for column in columns):
-            raise ConfigError(f"columns={self.columns!r:.80} must be one or more Column(name, dtype).")
-        names = [column.name for column in columns]
-        if len(set(names)) < len(names):
-            raise ConfigError(f"columns has the name {_first_repeated(names)!r} twice; names must differ.")
-        object.__setattr__(self, "columns", columns)
+    @classmethod
+    def infer(
+        cls,
+        data: Any,
+        *,
+        kinds: Mapping[Any, str | Mapping[str, Any]] | None = None,
+        first: Iterable[Any] = (),
+    ) -> Schema:
+        """Return the schema of a table; the rules are those of :mod:`diffeo.tables.columns.rules`.
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Return the names, in the order of the model's dimensions."""
-        return tuple(column.name for column in self.columns)
+        An identifier is left out, with a warning; a constant stays, with its one state.
 
-    def check(self, present: Sequence[str]) -> tuple[str, ...]:
-        """Return the columns of a table that the model does not use; their order does not matter.
+        Args:
+            data: a numpy array (rows, columns), or a frame of pandas, polars (lazy ones are collected),
+                pyarrow, or another library that narwhals knows.
+            kinds: a kind by column, where the rules are wrong: ``{"zip": "categorical"}``, or with details,
+                ``{"share": {"kind": "bounded", "low": 0, "high": 1}}``.
+            first: columns that the model puts first (it can be conditioned on these).
 
         Raises:
-            DataError: a column of the model is not in the table.
+            DataError: ``data`` is no table or has no rows, or a column is text, infinite or of a type that
+            is no
+                column's; it is named, with what to do.
+            ConfigError: a kind or a detail is not known.
         """
-        known = set(present)
-        absent = [name for name in self.names if name not in known]
-        if absent:
-            spare = [name for name in present if name not in set(self.names)]
+        frame = open_frame(data)
+        if not frame.rows:
             raise DataError(
-                f"column {absent[0]!r} of the model is not in the data, which has {listed(present)}."
-                + did_you_mean(absent[0], spare)
-                + (f" Also absent: {listed(absent[1:])}." if absent[1:] else "")
-                + " Columns are matched by name: give the data a header with the model's names."
+                f"data has no rows, and columns {listed(frame.names)}; expected at least one row."
             )
-        used = set(self.names)
-        return tuple(name for name in present if name not in used)
+        told = {
+            one_name("kinds", frame.names, name): said(name, kind) for name, kind in (kinds or {}).items()
+        }
+        columns = tuple(infer_column(frame, k, told.get(name)) for k, name in enumerate(frame.names))
+        warn_of_identifiers([c for c in columns if c.coding is None and c.name not in told])
+        modelled = [column.name for column in columns if column.coding is not None]
+        if not modelled:
+            raise DataError(
+                f"no column is left to model: {listed(frame.names)} are identifiers; expected one to "
+                "learn: say what it is, as kinds={'name': 'categorical'}."
+            )
+        leading = [one_name("first", modelled, name) for name in several("first", first)]
+        order = tuple(dict.fromkeys([*leading, *modelled]))
+        return cls(columns, order, frame.library, frame.dtype, frame)
 
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        """Return how each modelled column is modelled, in the order of the model."""
+        by_name = {column.name: column for column in self.columns}
+        return tuple(coding.variable for name in self.order if (coding := by_name[name].coding) is not None)
 
-def check_frame(data: object) -> None:
-    """Raise :class:`DataError` unless ``data`` is a polars data frame."""
-    import polars as pl
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Return the kind of each column."""
+        return {column.name: column.kind for column in self.columns}
 
-    if not isinstance(data, pl.DataFrame):
-        raise DataError(
-            f"data is a {type(data).__name__}; expected a polars DataFrame: pass polars.DataFrame(…) of "
-            "its columns (.collect() of a lazy one), or diffeo.tables.read_table(path) of a file."
+    def __getitem__(self, name: str) -> Column:
+        """Return the column of this name."""
+        known = one_name("column", [column.name for column in self.columns], name)
+        return next(column for column in self.columns if column.name == known)
+
+    def with_kind(self, name: str, kind: str, data: Any = None, **details: Any) -> Schema:
+        """Return a schema in which a column is of another kind, found anew from the data.
+
+        Args:
+            name: the column.
+            kind: what it is.
+            data: the table; not needed while the schema still has the one it was made from (a loaded one
+                has none).
+            details: of the kind: ``levels`` (ordinal: in order), ``low``, ``high``, ``atoms``, ``lattice``.
+
+        Raises:
+            DataError: the column does not hold what the kind needs.
+            ConfigError: there is no data, or a detail is not known.
+        """
+        name = self[name].name
+        frame = self.frame if data is None else open_frame(data)
+        if frame is None:
+            raise ConfigError(
+                "data is not given and the schema no longer has its own; expected the table: pass "
+                "with_kind(…, data=table)."
+            )
+        place = self._place(frame, name)
+        made = infer_column(frame, place, {"kind": kind, **details})
+        made = replace(made, key=self[name].key, storage=self[name].storage)
+        columns = tuple(made if column.name == name else column for column in self.columns)
+        modelled = [column.name for column in columns if column.coding is not None]
+        if not modelled:
+            raise DataError(f"no column is left to model without {name!r}; expected one: keep it.")
+        order = [*(n for n in self.order if n in modelled), *modelled]
+        return replace(self, columns=columns, order=tuple(dict.fromkeys(order)))
+
+    def encode(self, data: Any) -> Encoded:
+        """Return the rows of a table as states and values, in the order of the model.
+
+        Columns are matched by name (others are ignored), those of an array by position. A cell that the
+        schema says cannot be (a label that was not there before, a number beyond a bound, a hole in a
+        column that had none) has state −1: its row has density 0. A float between two of a rounded column
+        is encoded as the nearer one. One warning counts both by column.
+
+        Raises:
+            DataError: a column is absent, or holds another sort of thing.
+        """
+        frame = open_frame(data)
+        state = np.empty((frame.rows, len(self.order)), dtype=np.int64, order="F")
+        value = np.empty((frame.rows, len(self.order)), dtype=np.float64, order="F")
+        odd, moved = (
+            Tallied("cells that the schema says cannot be"),
+            Tallied("numbers between two possible"),
         )
+        for j, name in enumerate(self.order):
+            cells = frame.read(self._place(frame, name))
+            coding = self[name].coding
+            assert coding is not None
+            state[:, j], value[:, j] = coding.encode(cells)
+            odd.add(name, cells, state[:, j] == IMPOSSIBLE)
+            moved.add(name, cells, coding.moved(cells, value[:, j]))
+        texts = [f"{odd}. Their rows have density 0."] if odd.columns else []
+        texts += [f"{moved}. Their rows have the density of the nearest."] if moved.columns else []
+        if texts:
+            warnings.warn(" ".join(texts), UserWarning, stacklevel=2)
+        return Encoded(state, value)
 
+    def decode(self, encoded: Encoded) -> Any:
+        """Return rows as a table of the kind that the schema was made from: names, order, dtypes,
+        categories.
 
-def choose(
-    present: Sequence[str], columns: Sequence[str] | None = None, drop: Sequence[str] = ()
-) -> list[str]:
-    """Return the columns to model: those named in ``columns``, or all; less those in ``drop``.
+        What :meth:`encode` read comes back as it was; continuous numbers to the last bit too, and times to
+        the nearest tick. Identifiers are left out.
 
-    Raises:
-        DataError: a name is not in the table, or nothing is left.
-
-    >>> choose(["a", "b", "c"], drop=["b"])
-    ['a', 'c']
-    """
-    for argument, names in (("columns", columns or ()), ("drop", drop)):
-        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-            raise ConfigError(f"{argument}={names!r:.80} must be a list of names, as ['a', 'b'].")
-        for name in names:
-            if name not in present:
+        Raises:
+            DataError: a state is none of the column's.
+            ShapeError: ``encoded`` has another number of columns.
+        """
+        variables = self.variables
+        check_encoded(variables, encoded)
+        for j, variable in enumerate(variables):
+            states = encoded.state[:, j]
+            if len(states) and (states.min() < 0 or states.max() >= variable.states):
+                odd = states.min() if states.min() < 0 else states.max()
                 raise DataError(
-                    f"{argument} names {name!r}, which is not a column of the data; expected some of "
-                    f"{listed(present)}.{did_you_mean(name, present)} Name columns as the data does."
+                    f"column {variable.name!r} has state {odd}; expected 0 … {variable.states - 1}: rows "
+                    "that cannot be under the schema have no table."
                 )
-    wanted = list(dict.fromkeys(columns)) if columns else list(present)
-    chosen = [name for name in wanted if name not in set(drop)]
-    if not chosen:
-        raise DataError(
-            f"no column is left to model: the data has {listed(present)}, all left out; expected at least "
-            "one. Drop fewer."
-        )
-    return chosen
+        place = {name: j for j, name in enumerate(self.order)}
+        kept = [column for column in self.columns if column.coding is not None]
+        cells = [
+            column.coding.decode(encoded.state[:, place[column.name]], encoded.value[:, place[column.name]])
+            for column in kept
+            if column.coding is not None
+        ]
+        keys, storages = [column.key for column in kept], [dict(column.storage) for column in kept]
+        return write_frame(self.library, keys, cells, storages, self.dtype)
 
+    def _place(self, frame: Frame, name: str) -> int:
+        names = [column.name for column in self.columns]
+        if frame.library == "numpy":
+            if len(frame.names) != len(names):
+                raise DataError(
+                    f"data has {len(frame.names)} columns; expected {len(names)}: {listed(names)}, in this "
+                    "order."
+                )
+            return names.index(name)
+        if name not in frame.names:
+            raise DataError(
+                f"column {name!r} is not in the data, which has {listed(frame.names)}."
+                f"{did_you_mean(name, frame.names)} Columns are matched by name: give the data these names."
+            )
+        return frame.names.index(name)
 
-def check_names(names: Sequence[str], shown: str) -> None:
-    """Raise :class:`DataError` unless there are columns and all have different names."""
-    if not names:
-        raise DataError(f"{shown} has no columns; expected at least one column of numbers: add one.")
-    if len(set(names)) < len(names):
-        repeated = _first_repeated(names)
-        places = [k + 1 for k, name in enumerate(names) if name == repeated]
-        raise DataError(
-            f"{shown} has {len(places)} columns named {repeated!r} (columns {places[0]} and {places[1]}"
-            "); columns are matched by name: give each its own."
-        )
+    def __str__(self) -> str:
+        return as_text(self.columns)
 
+    def _repr_html_(self) -> str:
+        return as_html(self.columns)
 
-def _first_repeated(names: Sequence[str]) -> str:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            return name
-        seen.add(name)
-    raise AssertionError("names are all different")
+    def to_json(self) -> dict[str, Any]:
+        """Return the schema in plain JSON values; the data it was made from is not in it."""
+        return {
+            "version": _VERSION,
+            "library": self.library,
+            "dtype": self.dtype,
+            "order": list(self.order),
+            "columns": [column.to_json() for column in self.columns],
+        }
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Schema:
+        """Return the schema that :meth:`to_json` wrote.
+
+        Raises:
+            FileError: it is none, or of a later version.
+        """
+        try:
+            if told["version"] != _VERSION:
+                raise FileError(
+                    f"the schema has version {told['version']!r:.20}; expected {_VERSION}: read it with "
+                    "a later diffeo."
+                )
+            columns = tuple(Column.from_json(column) for column in told["columns"])
+            schema = cls(columns, tuple(told["order"]), told["library"], told["dtype"])
+            complete = set(schema.order) == {c.name for c in columns if c.coding is not None}
+        except (KeyError, TypeError, AttributeError, ConfigError) as error:
+            raise FileError(f"this is no schema: {error!r:.200}; expected what to_json() wrote.") from error
+        if not complete or schema.library not in ("numpy", "pandas", "polars", "pyarrow"):
+            raise FileError("this is no schema: order and columns differ; expected what to_json() wrote.")
+        return schema
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the schema to a JSON file."""
+        a_path("path", path)
+        text = json.dumps(self.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
+        Path(path).write_text(text, "utf-8")
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Schema:
+        """Return the schema in a JSON file.
+
+        Raises:
+            FileError: the file has none.
+        """
+        a_path("path", path)
+        try:
+            return cls.from_json(json.loads(Path(path).read_text("utf-8")))
+        except (OSError, ValueError) as error:
+            if isinstance(error, FileError):
+                raise
+            raise FileError(f"{path} cannot be read: {error}; expected a file of Schema.save.") from error
+
+    def detached(self) -> Schema:
+        """Return the schema without the data that it was made from."""
+        return replace(self, frame=None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "frame": None}

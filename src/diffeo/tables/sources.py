@@ -13,7 +13,7 @@ import numpy as np
 from diffeo.errors import DataError, did_you_mean
 from diffeo.tables.delimited import Delimited
 from diffeo.tables.numbers import parse_text, unreadable
-from diffeo.tables.schema import check_names, listed
+from diffeo.tables.numeric_schema import check_names, listed
 
 if TYPE_CHECKING:
     import polars as pl

@@ -11,7 +11,14 @@ import numpy as np
 
 from diffeo.errors import DataError, one_of
 from diffeo.tables.numbers import check_finite, drop_remedy, to_numbers
-from diffeo.tables.schema import Column, Schema, check_frame, check_names, choose, listed
+from diffeo.tables.numeric_schema import (
+    NumericColumn,
+    NumericSchema,
+    check_frame,
+    check_names,
+    choose,
+    listed,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,7 +44,7 @@ class TrainingRows:
         columns_left_out: columns left out, by request or because they are constant.
     """
 
-    schema: Schema
+    schema: NumericSchema
     values: np.ndarray
     rows_left_out: int = 0
     columns_left_out: tuple[str, ...] = ()
@@ -97,7 +104,7 @@ def training_rows(
     values, names = np.ascontiguousarray(values[:, kept]), [names[k] for k in kept]
     _warn_discrete(values, names)
     _warn_dependent(values, names)
-    schema = Schema(tuple(Column(name, str(frame[name].dtype)) for name in names))
+    schema = NumericSchema(tuple(NumericColumn(name, str(frame[name].dtype)) for name in names))
     left_out = tuple(name for name in frame.columns if name not in set(names))
     return TrainingRows(schema, values, int((~usable).sum()), left_out)
 

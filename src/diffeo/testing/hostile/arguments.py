@@ -16,7 +16,7 @@ from torch import nn
 
 from diffeo import bijections, conditioners, distributions, files, friends, laws
 from diffeo.flows import NICE, Flow, RealNVP
-from diffeo.tables import Architecture, Column, Schema, TableModel, table_training
+from diffeo.tables import Architecture, NumericColumn, NumericSchema, TableModel, table_training
 from diffeo.testing.hostile.entry import Entry
 from diffeo.testing.hostile.subjects import plain_flow, refused, table_model, tensor
 
@@ -199,7 +199,7 @@ def _others() -> Iterator[tuple[str, Make, str, tuple[Any, ...]]]:
     yield "Architecture", Architecture, "hidden", ((0,), (-4,), (8, 2.5), "8", 8, (True,))
     yield "TableModel.sample", table_model().sample, "n", (-1, 2.5, math.nan, "3", None, True)
     yield "TableModel.sample", partial(table_model().sample, 3), "seed", (0.5, "0", None, -(2**70))
-    yield "Column", Column, "name", (None, 3, b"a")
+    yield "NumericColumn", NumericColumn, "name", (None, 3, b"a")
     yield "Gaussian", friends.Gaussian, "floor", (0, -1.0, 1.0, math.nan, "0", None)
     yield "KernelDensity", friends.KernelDensity, "bandwidths", (0, -1, 2.5, math.nan, "3", None)
     yield "KernelDensity", friends.KernelDensity, "folds", (1, 0, 2.5, math.nan, "3", None)
@@ -263,9 +263,10 @@ def _calls() -> dict[str, tuple[Callable[[], Any], str, str]]:
     """Return calls whose arguments do not fit each other, with what the message must say."""
     b, small = bijections, partial(conditioners.MLP, hidden=(4,))
     wide, flow = small(2, 1, n_params=2), plain_flow()
-    schema = Schema((Column("a"), Column("b")))
+    schema = NumericSchema((NumericColumn("a"), NumericColumn("b")))
+    three = NumericSchema((*schema.columns, NumericColumn("c")))
     image = distributions.StandardNormal((1, 2, 2))
-    save, load, make_schema = _untyped(flow.save), _untyped(files.load), _untyped(Schema)
+    save, load, make_schema = _untyped(flow.save), _untyped(files.load), _untyped(NumericSchema)
     return {
         "Chain()": (b.Chain, "bijections", "empty"),
         "Chain(None)": (partial(b.Chain, None), r"bijections\[0\]", "NoneType"),
@@ -311,11 +312,11 @@ def _calls() -> dict[str, tuple[Callable[[], Any], str, str]]:
         "load a folder": (partial(load, Path("/")), "'/'", "not a regular file"),
         "load a foreign file": (partial(load, __file__), "arguments.py", "bytes"),
         "load onto a device that is none": (partial(_reloaded, "gpu"), "device", "gpu"),
-        "Schema of text": (partial(make_schema, ("a", "b")), "columns", "'a'"),
-        "Schema of nothing": (partial(make_schema, ()), "columns", r"\(\)"),
-        "Schema of one name twice": (partial(make_schema, (Column("a"), Column("a"))), "columns", "'a'"),
+        "NumericSchema of text": (partial(make_schema, ("a", "b")), "columns", "'a'"),
+        "NumericSchema of nothing": (partial(make_schema, ()), "columns", r"\(\)"),
+        "NumericSchema, a name twice": (partial(make_schema, (NumericColumn("a"),) * 2), "columns", "'a'"),
         "TableModel of three columns, two features":
-            (partial(TableModel, Schema((*schema.columns, Column("c"))), flow), "flow", r"\(2,\)"),
+            (partial(TableModel, three, flow), "flow", r"\(2,\)"),
         "TableModel of a dict": (partial(TableModel, {"a": 1}, flow), "schema", "dict"),
         "TableModel of a bijection": (partial(TableModel, schema, flow.bijection), "flow", "Chain"),
         "a flow with a lambda": (partial(_mlp, activation=math.sin), "activation", "sin"),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from diffeo.flows import Flow, RealNVP
-from diffeo.tables import Column, Schema, TableModel
+from diffeo.tables import NumericColumn, NumericSchema, TableModel
 from diffeo.testing.hostile.entry import Answers, Entry, Refuses
 
 #: Features of the flows, and of the context of the conditional one.
@@ -33,7 +33,7 @@ def conditional_flow() -> Flow:
 @functools.cache
 def table_model() -> TableModel:
     """Return a model of the columns ``a`` and ``b``."""
-    return TableModel(Schema((Column("a"), Column("b"))), _flow(0)).eval()
+    return TableModel(NumericSchema((NumericColumn("a"), NumericColumn("b"))), _flow(0)).eval()
 
 
 def fresh_flow(context: int = 0) -> Flow:
