@@ -41,6 +41,17 @@ def test_classical_densities_are_those_of_the_rows(name):
     assert fitted.log_prob(x[2200:]).mean() == pytest.approx(-1 - math.log(2 * math.pi * 25), abs=0.15)
 
 
+@pytest.mark.parametrize(("library", "kind"), [("zuko", "MAF"), ("flowjax", "MAF")])
+def test_peers_learn_correlated_columns(library, kind):
+    pytest.importorskip(library)
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(2500, 2)) @ np.array([[1.0, 0.9], [0.0, 0.4]]) + 7
+    fitted = method(f"{library} {kind}", native=False)(x[:2000], x[2000:2200], 10.0, 0)
+    exact = -1 - math.log(2 * math.pi * 0.4)
+    assert fitted.log_prob(x[2200:]).mean() == pytest.approx(exact, abs=0.25), fitted.told
+    assert "steps" in fitted.told
+
+
 def test_the_kernel_density_is_scikit_learns():
     from sklearn.neighbors import KernelDensity
 
