@@ -28,6 +28,10 @@ class Base(Part, nn.Module):
     #: Features of the context that this base itself reads (a conditioner in it states its own).
     context_features: int = 0
 
+    #: Whether events are rows packed as codes (states, cells) rather than measurements: ``fit`` then asks
+    #: neither that every element varies nor that it has unit scale.
+    coded: bool = False
+
     #: Whether :meth:`initialise` reads data: a flow then shows it the data, seen through its bijection.
     reads_data: bool = False
 

@@ -74,7 +74,7 @@ def checked_rows(
     """
     whole = _pair(flow, "x", x, "context", context)
     _check_enough(whole)
-    if noise == 0:
+    if noise == 0 and not flow.base.coded:
         check_varies(whole.x)
     if validation is None:
         train, held = whole, None
@@ -166,7 +166,7 @@ def _divide(whole: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
 def warn_unstandardised(flow: Flow, train: Rows, seed: int) -> None:
     """Warn where columns are far from unit scale and nothing in the flow brings them there."""
     standard = Standardize | Gaussianize | Whiten | ActNorm | Wrap
-    if any(isinstance(part, standard) for part in flow.bijection.modules()):
+    if flow.base.coded or any(isinstance(part, standard) for part in flow.bijection.modules()):
         return
     flat = train.sample(seed).x.double().flatten(1)
     low, middle, high = (

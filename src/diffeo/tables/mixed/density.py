@@ -1,0 +1,191 @@
+"""The density of mixed columns: models trained on folds, each mixed with the product of its marginals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from os import PathLike
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from diffeo.errors import ConfigError, ShapeError, at_least
+from diffeo.files import save
+from diffeo.registry import Part, register
+from diffeo.tables.mixed.model import MixedModel
+from diffeo.tables.mixed.settings import MixedSettings
+from diffeo.tables.variable import Encoded, Variable, check_encoded
+
+Floats: TypeAlias = NDArray[np.float64]
+
+#: Training rows, and held-out rows, by their numbers.
+Folds: TypeAlias = Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
+
+
+@register("tables.MixedDensity")
+class MixedDensity(Part, nn.Module):
+    """p(row) = Σₘ wₘ pₘ(row): an exact density of rows of categories, whole numbers, atoms, holes, numbers.
+
+    It is one with respect to counting measure on the states of the columns, times Lebesgue measure in a
+    column's own units where state 0 carries a continuous number. Missing is a state like any other: what
+    is stated is p(pattern of holes, observed values).
+
+    Args:
+        models: the models, of the same variables.
+        weights: the weight of each, positive, of sum 1.
+
+    Raises:
+        ConfigError: there is no model, they differ in their variables, or the weights are none.
+
+    >>> table = [Variable("colour", levels=2), Variable("rain", levels=1, numeric=True, atoms=(0.0,))]
+    >>> draws = np.random.default_rng(0)
+    >>> wet = draws.random(400) < 0.5
+    >>> rain = np.where(wet, draws.exponential(size=400), 0.0)
+    >>> rows = Encoded(np.stack([wet, ~wet], 1).astype(int), np.stack([np.full(400, np.nan), rain], 1))
+    >>> folds = [(np.arange(360), np.arange(360, 400))]
+    >>> density, held = MixedDensity.fit(table, rows, folds, budget=2.0)
+    >>> density.log_prob(rows).shape, held.shape, density.sample(3, seed=0).state.shape
+    ((400,), (40,), (3, 2))
+    """
+
+    def __init__(self, models: Sequence[MixedModel], weights: Sequence[float]) -> None:
+        super().__init__()
+        if not models or len(models) != len(weights):
+            raise ConfigError(
+                f"models has {len(models)} entries and weights {len(weights)}; expected a weight for each "
+                "of at least one model."
+            )
+        if any(model.variables != models[0].variables for model in models):
+            raise ConfigError("models are of different variables; expected models of one table.")
+        if min(weights) <= 0 or abs(sum(weights) - 1) > 1e-6:
+            raise ConfigError(f"weights={list(weights)!r:.80} must be positive, with sum 1.")
+        self.models = nn.ModuleList(models)
+        self.weights = [float(weight) for weight in weights]
+
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        """Return the columns."""
+        return self._parts[0].variables
+
+    @property
+    def _parts(self) -> list[MixedModel]:
+        return [model for model in self.models if isinstance(model, MixedModel)]
+
+    @classmethod
+    def fit(
+        cls,
+        variables: Sequence[Variable],
+        encoded: Encoded,
+        folds: Folds,
+        *,
+        budget: float,
+        seed: int = 0,
+        settings: MixedSettings | None = None,
+        report: Callable[[str], Any] | None = None,
+    ) -> tuple[MixedDensity, Floats]:
+        """Fit a density to rows: on each fold a model is trained, and mixed with its start.
+
+        The weights of trained models and of products of marginals are those that held-out rows give them
+        (by EM), the same on every fold: where columns have little to say of one another, or rows are few,
+        the product keeps its part, and the result is not worse than the better of the two.
+
+        Args:
+            variables: the columns, in the order in which they are modelled.
+            encoded: the rows.
+            folds: pairs of training rows and held-out rows, by number.
+            budget: seconds, at most.
+            seed: of initial weights, of the order of rows and of numbers spread over their cells.
+            settings: sizes and training; from the size of the table if not given.
+            report: told of the progress, a line at a time.
+
+        Returns:
+            The density, and log p of the held-out rows of all folds one after another, each by models that
+            were not trained on it.
+
+        Raises:
+            ConfigError, ShapeError, DataError: an argument cannot be used.
+        """
+        from diffeo.tables.mixed.fitting import fitted
+
+        return fitted(
+            tuple(variables), encoded, folds, budget=budget, seed=seed, settings=settings, report=report
+        )
+
+    def log_prob(self, encoded: Encoded) -> Floats:
+        """Return log p of each row, in nats, float64; −∞ where the variables hold a row impossible."""
+        each = np.stack([model.log_prob(encoded) for model in self._parts])
+        return mixed(each + np.log(self.weights)[:, None])
+
+    def forward(self, encoded: Encoded) -> Floats:
+        """Return ``log_prob``."""
+        return self.log_prob(encoded)
+
+    def sample(self, rows: int, seed: int) -> Encoded:
+        """Return rows drawn from the density; the same seed gives the same rows.
+
+        Each is drawn column by column by a model that its weight drew; numbers of a lattice as the point
+        whose cell a continuous draw falls into, which has exactly the probability of the cell.
+        """
+        at_least("rows", rows, 0)
+        columns = len(self.variables)
+        nothing = Encoded(np.zeros((rows, columns), np.int64), np.full((rows, columns), np.nan))
+        return self._drawn(nothing, np.zeros((rows, columns), np.bool_), seed, missing=True)[0]
+
+    def complete(self, encoded: Encoded, known: NDArray[np.bool_], seed: int) -> tuple[Encoded, Floats]:
+        """Return each row with its unknown cells drawn, and the log-weight of the draw.
+
+        Likelihood weighting (Fung & Chang, *Weighing and integrating evidence*, 1990): a model is drawn by
+        its weight, and goes through the columns in order. An unknown cell is drawn given all before it,
+        never as missing; a known one adds its log-probability given all before it to the weight, an
+        unknown one the log-probability that it is not missing. Self-normalised over draws of the same row,
+        the weights make draws of p(unknown cells | known cells, unknown ones not missing), and their mean
+        estimates the probability of the known cells. Where all unknown columns come last, the draws are
+        independent of the known cells' part of the weight, which differs by model only.
+
+        Args:
+            encoded: the rows; what stands in unknown cells is not read.
+            known: which cells are known, (rows, columns).
+            seed: of the draws.
+
+        Raises:
+            ShapeError: ``known`` has another shape than the rows.
+        """
+        if known.shape != encoded.state.shape:
+            raise ShapeError(
+                f"known has shape {known.shape}; expected {encoded.state.shape}, a truth for each cell."
+            )
+        return self._drawn(encoded, known, seed, missing=False)
+
+    def _drawn(
+        self, encoded: Encoded, known: NDArray[np.bool_], seed: int, *, missing: bool
+    ) -> tuple[Encoded, Floats]:
+        check_encoded(self.variables, encoded)
+        at_least("seed", seed, 0)
+        generator = torch.Generator().manual_seed(seed)
+        state, value, weight = encoded.state.copy(), encoded.value.copy(), np.zeros(len(encoded))
+        ends = torch.tensor(self.weights, dtype=torch.float64).cumsum(0)
+        level = torch.rand(len(encoded), generator=generator, dtype=torch.float64) * ends[-1]
+        chosen = torch.searchsorted(ends, level, right=True).clamp(max=len(ends) - 1).numpy()
+        for number, model in enumerate(self._parts):
+            mine = np.flatnonzero(chosen == number)
+            if len(mine):
+                drawn, weight[mine] = model.complete(
+                    encoded.rows(mine), known[mine], generator, missing=missing
+                )
+                state[mine], value[mine] = drawn.state, drawn.value
+        return Encoded(state, value), weight
+
+    def save(self, path: str | PathLike[str], extra: dict[str, Any] | None = None) -> None:
+        """Write one ``.safetensors`` file that :func:`diffeo.load` reads; ``extra`` is plain JSON data."""
+        save(self, path, extra)
+
+
+def mixed(log_p: Floats) -> Floats:
+    """Return log Σ exp over the first axis; −∞ where all are.
+
+    >>> mixed(np.log(np.array([[0.25, 0.0], [0.5, 0.0]]) + 1e-300)).round(3).tolist()
+    [-0.288, -690.082]
+    """
+    return np.logaddexp.reduce(log_p, 0)

@@ -1,0 +1,234 @@
+"""One model of mixed rows in the units of the columns: marginals, and what columns say of one another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from diffeo.bijections import Gaussianize
+from diffeo.errors import ConfigError
+from diffeo.registry import Part, register
+from diffeo.tables.mixed.marginals import cell_of, unit_of, value_of
+from diffeo.tables.mixed.rows import Columns, MixedRows, drawn_state
+from diffeo.tables.variable import Encoded, Variable, check_encoded, numbers_of
+
+#: Numbers that the network may make at a time: rows times outputs and units.
+_AT_ONCE = 2**22
+
+
+@register("tables.MixedModel")
+class MixedModel(Part, nn.Module):
+    """p(row) of encoded rows: a MixedRows whose numbers are seen through the marginals of the columns.
+
+    log p = log p_rows(s, u) + Σ log duⱼ/dxⱼ over the continuous numbers in the row; those of a lattice are
+    cells [u(x − h/2), u(x + h/2)], the first and last of a bounded lattice reaching to infinity. All is
+    computed in float64.
+
+    Args:
+        variables: the columns, as :class:`~diffeo.tables.variable.Variable` or their fields.
+        marginals: a fitted Gaussianize of one feature for each numeric column, None for others.
+        rows: the density of packed rows.
+
+    Raises:
+        ConfigError: the parts are not those of these variables.
+    """
+
+    inside: Tensor
+
+    def __init__(
+        self,
+        variables: Sequence[Variable | dict[str, Any]],
+        marginals: Sequence[Gaussianize | None],
+        rows: MixedRows,
+    ) -> None:
+        super().__init__()
+        self.variables = as_variables(variables)
+        given = [v.numeric for v in self.variables]
+        wanted = tuple(tuple(one) for one in described(self.variables))
+        made = rows.layout.states, rows.layout.numeric, rows.layout.lattice
+        if [marginal is not None for marginal in marginals] != given or made != wanted:
+            raise ConfigError(
+                f"marginals and rows are of other columns than the {len(given)} variables; expected a "
+                "Gaussianize for each numeric one, and a MixedRows with their states, numeric and lattice."
+            )
+        self.marginals = nn.ModuleList([nn.Identity() if m is None else m for m in marginals]).double()
+        self.rows = rows.double()
+        self.register_buffer("inside", torch.zeros(len(given), 2, dtype=torch.float64))
+
+    @classmethod
+    def recorded(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Record variables by their fields."""
+        return {**arguments, "variables": [asdict(v) for v in as_variables(arguments["variables"])]}
+
+    # -- packed rows -----------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def pack(self, encoded: Encoded) -> tuple[Tensor, Tensor, Tensor]:
+        """Return packed rows, the sum of their log du/dx, and whether they are possible."""
+        check_encoded(self.variables, encoded)
+        z = torch.zeros(len(encoded), self.rows.layout.width, dtype=torch.float64)
+        slope, ok = torch.zeros(len(z), dtype=torch.float64), torch.ones(len(z), dtype=torch.bool)
+        for column in range(len(self.variables)):
+            state = torch.from_numpy(np.ascontiguousarray(encoded.state[:, column]))
+            value = torch.from_numpy(np.ascontiguousarray(encoded.value[:, column]))
+            fine, more = self._pack_column(column, state, value, z)
+            slope, ok = slope + more, ok & fine
+        return z, slope, ok
+
+    def _pack_column(self, column: int, state: Tensor, value: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Write a column of packed rows; return whether it is possible, and log du/dx."""
+        variable, layout = self.variables[column], self.rows.layout
+        ok = (state >= 0) & (state < variable.states)
+        if variable.states > 1:
+            z[:, layout.state_at[column]] = torch.where(ok, state, -1).to(z.dtype)
+        nothing = torch.zeros(len(state), dtype=torch.float64)
+        if not variable.numeric:
+            return ok, nothing
+        value = torch.from_numpy(numbers_of(variable, state.numpy(), value.numpy()))
+        has = value.isfinite()
+        marginal: Any = self.marginals[column]
+        # A whole column of one feature; cells without a number are given one that is possible.
+        safe = torch.where(has, value, self.inside[column, 0])
+        if variable.lattice:
+            cell, fine = cell_of(variable, marginal, safe)
+            at = layout.cell_at[layout.cells.index(column)]
+            z[:, at : at + 3] = torch.where(has & fine, cell, 0.0).T
+            return ok & (fine | ~has) & (has | (state != 0)), nothing
+        u, slope, fine = unit_of(variable, marginal, self.inside[column], safe)
+        number = state == 0
+        z[:, layout.number_at[layout.continuous.index(column)]] = torch.where(has & fine, u, 0.0)
+        return ok & (fine | ~number) & (has | ~number), torch.where(number & has, slope, 0.0)
+
+    def packed_in_parts(self, encoded: Encoded) -> list[slice]:
+        """Return the parts in which rows go through the network, so that they fit in memory."""
+        size = self.rows.layout.outputs + 4 * len(self.rows.network.degrees) + self.rows.layout.width
+        part = max(32, _AT_ONCE // size)
+        return [slice(k, k + part) for k in range(0, len(encoded), part)]
+
+    @torch.no_grad()
+    def log_prob(self, encoded: Encoded) -> NDArray[np.float64]:
+        """Return log p of each row, in nats, float64; −∞ for rows that the variables hold impossible."""
+        check_encoded(self.variables, encoded)
+        found = np.empty(len(encoded))
+        for part in self.packed_in_parts(encoded):
+            z, slope, ok = self.pack(encoded.rows(part))
+            log_p = self.rows.log_prob(z) + slope
+            found[part] = torch.where(ok, log_p, -torch.inf).numpy()
+        return found
+
+    # -- draws -----------------------------------------------------------------------------------
+
+    def sample(self, rows: int, generator: torch.Generator) -> Encoded:
+        """Return drawn rows."""
+        columns = len(self.variables)
+        nothing = Encoded(np.zeros((rows, columns), np.int64), np.full((rows, columns), np.nan))
+        return self.complete(nothing, np.zeros((rows, columns), np.bool_), generator, missing=True)[0]
+
+    @torch.no_grad()
+    def complete(
+        self,
+        encoded: Encoded,
+        known: NDArray[np.bool_],
+        generator: torch.Generator,
+        *,
+        missing: bool = False,
+    ) -> tuple[Encoded, NDArray[np.float64]]:
+        """Return the rows with unknown cells drawn, and the log-weight of each: likelihood weighting.
+
+        Unknown cells are drawn in the order of the columns, each given all before it. The log-weight is
+        that of the known cells, each given all before it, and of each unknown cell not being missing,
+        unless ``missing`` allows that: weighted so, draws follow p(unknown | known, not missing).
+        """
+        check_encoded(self.variables, encoded)
+        state, value = encoded.state.copy(), encoded.value.copy()
+        weight = np.zeros(len(encoded))
+        for part in self.packed_in_parts(encoded):
+            weight[part] = self._complete(state[part], value[part], known[part], generator, missing)
+        return Encoded(state, value), weight
+
+    def _complete(
+        self,
+        state: NDArray[np.int64],
+        value: NDArray[np.float64],
+        known: NDArray[np.bool_],
+        generator: torch.Generator,
+        missing: bool,
+    ) -> NDArray[np.float64]:
+        """Complete a part of the rows in place; return log-weights."""
+        going = self.rows.columns(len(state))
+        z = torch.zeros(len(state), self.rows.layout.width, dtype=torch.float64)
+        weight = torch.zeros(len(state), dtype=torch.float64)
+        for column in range(len(self.variables)):
+            given = torch.from_numpy(known[:, column])
+            drawn, number, allowed = self._draw(column, going, generator, missing)
+            s = torch.where(given, torch.from_numpy(state[:, column]), drawn)
+            v = torch.where(given, torch.from_numpy(value[:, column]), number)
+            ok, slope = self._pack_column(column, s, v, z)
+            likely = self._log_prob_of_column(column, going, s, z) + slope
+            weight += torch.where(given, torch.where(ok, likely, -torch.inf), allowed)
+            going.show(column, z)
+            state[:, column], value[:, column] = s.numpy(), v.numpy()
+        return weight.numpy()
+
+    def _draw(
+        self, column: int, going: Columns, generator: torch.Generator, missing: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return states and values of a column given earlier ones, and log P(it was not missing)."""
+        variable = self.variables[column]
+        rows = going.count
+        state, allowed = torch.zeros(rows, dtype=torch.long), torch.zeros(rows, dtype=torch.float64)
+        value = torch.full((rows,), torch.nan, dtype=torch.float64)
+        if variable.states > 1:
+            log_p = going.log_states(column)
+            if variable.missing and not missing:
+                log_p = log_p[:, :-1]
+                allowed = log_p.logsumexp(-1)
+            state = drawn_state(log_p, generator)
+        if not variable.numeric:
+            return state, value, allowed
+        number = value_of(variable, self.marginals[column], going.mixture(column).draw(generator))
+        atoms = torch.tensor([np.nan, *variable.atoms, np.nan], dtype=torch.float64)
+        value = torch.where(state == 0, number, atoms[state])
+        if variable.lattice:
+            # A number that is also an atom's is encoded as the atom, whichever way it was drawn.
+            for level, atom in enumerate(variable.atoms, 1):
+                same = (state == 0) & ((value - atom).abs() < 0.5 * variable.lattice)
+                state, value = torch.where(same, level, state), torch.where(same, atom, value)
+        return state, value, allowed
+
+    def _log_prob_of_column(self, column: int, going: Columns, state: Tensor, z: Tensor) -> Tensor:
+        """Return log p of a packed column given earlier ones, in the packed units."""
+        layout, rows = self.rows.layout, self.rows
+        log_p = torch.zeros(going.count, dtype=torch.float64)
+        first = log_p
+        if self.variables[column].states > 1:
+            states = going.log_states(column)
+            inner = state.clamp(0, states.shape[-1] - 1).unsqueeze(-1)
+            log_p, first = states.gather(-1, inner).squeeze(-1), states[:, 0]
+        if not self.variables[column].numeric:
+            return log_p
+        if column in layout.continuous:
+            u = z[:, layout.number_at[layout.continuous.index(column)]]
+            return log_p + torch.where(state == 0, going.mixture(column).log_density(u), 0.0)
+        at = layout.cell_at[layout.cells.index(column)]
+        return log_p + rows.beside(log_p, first, state == 0, going.mixture(column), z[:, at : at + 3].T)
+
+
+def as_variables(given: Sequence[Variable | dict[str, Any]]) -> tuple[Variable, ...]:
+    """Return variables, built from their fields where they are given so."""
+    return tuple(v if isinstance(v, Variable) else Variable(**v) for v in given)
+
+
+def described(variables: Sequence[Variable]) -> tuple[list[int], list[bool], list[bool]]:
+    """Return the states, numeric and lattice that MixedRows is made for."""
+    return (
+        [v.states for v in variables],
+        [v.numeric for v in variables],
+        [v.numeric and v.lattice > 0 for v in variables],
+    )
