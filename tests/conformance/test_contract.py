@@ -11,6 +11,8 @@ from diffeo.testing.compiled import one_graph
 #: Kinds that are no part of a density's formula: what they are is tested where it is said.
 NOT_PARTS = {
     "tables.Column": "a name in a schema; tests/tables",
+    "tables.MixedDensity": "of encoded rows, not of vectors; tests/tables",
+    "tables.MixedModel": "of encoded rows, not of vectors; tests/tables",
     "tables.Schema": "the columns of a table; tests/tables",
     "tables.TableModel": "a flow with a schema; tests/tables",
 }

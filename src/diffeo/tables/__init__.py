@@ -7,6 +7,7 @@
 
 from diffeo.tables.architecture import Architecture
 from diffeo.tables.fitting import fit_table, table_training
+from diffeo.tables.mixed import MixedDensity, MixedModel, MixedRows, MixedSettings
 from diffeo.tables.model import TableModel
 from diffeo.tables.numeric_schema import NumericColumn, NumericSchema, listed
 from diffeo.tables.read import iter_batches, read_table
@@ -18,6 +19,10 @@ from diffeo.tables.write import open_writer
 __all__ = [
     "Architecture",
     "Encoded",
+    "MixedDensity",
+    "MixedModel",
+    "MixedRows",
+    "MixedSettings",
     "NumericColumn",
     "NumericSchema",
     "Schema",

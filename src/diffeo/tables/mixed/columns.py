@@ -36,6 +36,21 @@ class Columns:
         places = (self._shown == column).nonzero().flatten()
         self._pass.show(column, places, self._rows.shown_of(column, z))
 
+    def drawn(self, generator: torch.Generator | None) -> Tensor:
+        """Return packed rows drawn column by column, of columns without lattices."""
+        layout = self._rows.layout
+        z = self._rows.get_buffer("_start").new_zeros(self.count, layout.width)
+        for column, (count, has) in enumerate(zip(layout.states, layout.numeric, strict=True)):
+            state = torch.zeros(self.count, dtype=torch.long, device=z.device)
+            if count > 1:
+                state = drawn_state(self.log_states(column), generator)
+                z[:, layout.state_at[column]] = state.to(z.dtype)
+            if has:
+                u = torch.where(state == 0, self.mixture(column).draw(generator), 0.0)
+                z[:, layout.number_at[layout.continuous.index(column)]] = u
+            self.show(column, z)
+        return z
+
 
 def drawn_state(log_p: Tensor, generator: torch.Generator | None) -> Tensor:
     """Return a state for each row of log-probabilities ``(rows, states)``, which need not be normalised."""

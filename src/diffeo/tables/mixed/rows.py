@@ -15,7 +15,7 @@ from diffeo.kernels.shapes import check_context, join_batch, safe_context
 from diffeo.kernels.tiles import in_tiles
 from diffeo.registry import register
 from diffeo.tables.mixed.cells import EDGE, FAR, Normals, start
-from diffeo.tables.mixed.columns import Columns, drawn_state
+from diffeo.tables.mixed.columns import Columns
 from diffeo.tables.mixed.layout import ONE_HOT, checked
 from diffeo.tables.mixed.network import MaskedColumns
 from diffeo.tables.mixed.shown import middle_of, one_hot, waves
@@ -146,7 +146,8 @@ class MixedRows(Base):
     def _shown_of(self, index: Tensor, u: Tensor, cell: Tensor) -> Tensor:
         """Return what the network is shown: states by group, then numbers."""
         index = index[..., self.get_buffer("_grouped")]
-        parts, begin = list[Tensor](), 0
+        parts: list[Tensor] = []  # written so, torch.compile knows what it is
+        begin = 0
         for size, columns in self.layout.groups:
             chosen, begin = index[..., begin : begin + len(columns)], begin + len(columns)
             if size <= ONE_HOT:
@@ -158,7 +159,8 @@ class MixedRows(Base):
 
     def shown_of(self, column: int, z: Tensor) -> Tensor:
         """Return what the network is shown of one column of packed rows."""
-        layout, parts = self.layout, list[Tensor]()
+        layout = self.layout
+        parts: list[Tensor] = []
         if (size := layout.states[column]) > 1:
             state = z[:, layout.state_at[column]].long()
             parts.append(
@@ -219,7 +221,9 @@ class MixedRows(Base):
         if not layout.groups:
             return blank, blank
         index = index[..., self.get_buffer("_grouped")]
-        chosen, first, start, begin = list[Tensor](), list[Tensor](), 0, 0
+        chosen: list[Tensor] = []
+        first: list[Tensor] = []
+        start = begin = 0
         for size, columns in layout.groups:
             stop, end = start + size * len(columns), begin + len(columns)
             log_p = theta[..., start:stop].unflatten(-1, (len(columns), size)).log_softmax(-1)
@@ -278,17 +282,7 @@ class MixedRows(Base):
         rows = torch.Size(shape).numel()
         if safe is not None:
             safe = safe.expand(*shape, -1).reshape(rows, -1)
-        going = self.columns(rows, safe)
-        z = self._anchor.new_zeros(rows, self.layout.width)
-        for column, (count, has) in enumerate(zip(self.layout.states, self.layout.numeric, strict=True)):
-            state = torch.zeros(rows, dtype=torch.long, device=z.device)
-            if count > 1:
-                state = drawn_state(going.log_states(column), generator)
-                z[:, self.layout.state_at[column]] = state.to(z.dtype)
-            if has:
-                u = torch.where(state == 0, going.mixture(column).draw(generator), 0.0)
-                z[:, self.layout.number_at[self.layout.continuous.index(column)]] = u
-            going.show(column, z)
+        z = Columns(self, rows, safe).drawn(generator)
         z = z.reshape(*shape, self.layout.width)
         return z if mark is None else z + mark.unsqueeze(-1)
 

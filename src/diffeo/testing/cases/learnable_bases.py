@@ -13,7 +13,8 @@ from diffeo.distributions import (
     StudentT,
     VonMises,
 )
-from diffeo.testing.cases.case import CONTEXT_FEATURES, IMAGES, Builder, Case, plain
+from diffeo.tables.mixed import MixedRows
+from diffeo.testing.cases.case import CONTEXT_FEATURES, CONTEXTS, IMAGES, Builder, Case, plain
 
 
 def _conditional(features: Any, context: int) -> Base:
@@ -23,6 +24,12 @@ def _conditional(features: Any, context: int) -> Base:
 
 def _resampled(features: Any, context: int) -> Base:
     return Resampled(features, hidden=(12,), truncation=10, steepness=4.0, nodes=256)
+
+
+def _mixed_rows(features: Any, context: int) -> Base:
+    # Rows of numbers alone are vectors; other columns are tests/tables'.
+    columns = [1] * features, [True] * features, [False] * features
+    return MixedRows(*columns, hidden=12, blocks=1, components=3, context=context)
 
 
 def _case(name: str, build: Builder, **settings: Any) -> Case:
@@ -37,6 +44,7 @@ LEARNABLE_BASES = [
     _case("Mixture", plain(Mixture, components=3), sizes=(1, 2, 3, 7)),
     _case("VonMises", plain(VonMises), domain="box"),
     _case("Resampled", _resampled, sizes=(1, 2, 3, 7)),
+    Case("tables.MixedRows", "base", _mixed_rows, contexts=CONTEXTS),
     _case("ConditionalNormal", _conditional, contexts=_GIVEN),
     _case("ConditionalNormal, images", _conditional, sizes=IMAGES, contexts=_GIVEN),
 ]
