@@ -12,6 +12,7 @@ Numbers are recorded as the loaded model gives them in float64, so that they hol
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from torch import Tensor
 
 import diffeo
 from diffeo.files import save
-from diffeo.tables import TableModel
+from diffeo.tables import Encoded, MixedDensity, TableModel
 from golden import RECIPES
 
 ROWS = 6
@@ -32,12 +33,29 @@ FOLDER = Path(__file__).parent.parent / "tests" / "golden"
 def recorded(path: Path, x: Tensor, context: Tensor | None) -> dict[str, Any]:
     """Return what the model in ``path`` gives for the first rows, in float64."""
     model = diffeo.load(path)
+    if isinstance(model, MixedDensity):
+        return recorded_table(model, x, context)
     flow = model.as_flow() if isinstance(model, TableModel) else model.double()
     x, given = x[:ROWS].double(), None if context is None else context[:ROWS].double()
     z = flow.encode(x, given)
     record = {"x": x, "context": given, "log_prob": flow.log_prob(x, given), "z": z}
     numbers = {name: None if value is None else value.tolist() for name, value in record.items()}
     return {"version": diffeo.__version__, **numbers, "decoded": flow.decode(z, given).tolist()}
+
+
+def recorded_table(model: MixedDensity, state: Tensor, value: Tensor | None) -> dict[str, Any]:
+    """Return what a density of mixed columns gives for the first rows, and for one that is impossible."""
+    assert value is not None
+    state, value = state[:ROWS].long(), value[:ROWS]
+    state[-1, 0] = -1
+    log_p = model.log_prob(Encoded(state.numpy(), value.numpy()))
+    values = [[None if math.isnan(v) else v for v in row] for row in value.tolist()]
+    return {
+        "version": diffeo.__version__,
+        "state": state.tolist(),
+        "value": values,
+        "log_prob": [p if math.isfinite(p) else None for p in log_p.tolist()],
+    }
 
 
 def main() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from golden import bases, bijections, conditioners, foundation, laws
+from golden import bases, bijections, conditioners, foundation, laws, mixed
 from golden.material import Made
 
 RECIPES: dict[str, Callable[[], Made]] = {
@@ -38,5 +38,7 @@ RECIPES: dict[str, Callable[[], Made]] = {
         bases.circular,
         bases.resampled,
         bases.conditional,
+        bases.mixed_rows,
+        mixed.mixed,
     )
 }

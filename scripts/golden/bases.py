@@ -12,6 +12,7 @@ from diffeo.distributions import (
     VonMises,
 )
 from diffeo.flows import Flow
+from diffeo.tables import MixedRows
 from golden.material import Made, chained, normal, ready
 
 
@@ -45,3 +46,9 @@ def conditional() -> Made:
     """Return a flow on a normal that its context moves."""
     x, context = normal(40, 2), normal(40, 3, seed=1)
     return ready(Flow(ConditionalNormal(2, 3, hidden=(4,)), Affine(2)), x, context), x, context
+
+
+def mixed_rows() -> Made:
+    """Return a flow on columns of numbers, each a mixture of normals given those before it."""
+    base = MixedRows([1, 1, 1], [True] * 3, [False] * 3, hidden=6, blocks=1, components=2)
+    return chained(3, Affine(3), base=base)

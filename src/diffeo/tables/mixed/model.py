@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from diffeo.bijections import Gaussianize
 from diffeo.errors import ConfigError
 from diffeo.registry import Part, register
+from diffeo.tables.mixed.columns import Columns, drawn_state
 from diffeo.tables.mixed.marginals import cell_of, unit_of, value_of
-from diffeo.tables.mixed.rows import Columns, MixedRows, drawn_state
+from diffeo.tables.mixed.rows import MixedRows
 from diffeo.tables.variable import Encoded, Variable, check_encoded, numbers_of
 
 #: Numbers that the network may make at a time: rows times outputs and units.
