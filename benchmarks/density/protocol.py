@@ -2,15 +2,15 @@
 
 Columns. As in the tables of Papamakarios et al. (2017), columns that are no continuous quantity are left
 out: constants, those with fewer than 20 distinct values, those of which one value makes up more than half
-    of
-the rows, or a tenth where it stands in a column of much finer values (see below: its cell would be narrower
-than 1/200 of the middle nine tenths); then the later one of each pair correlated above .98.
+of the rows, or a tenth where it stands in a column of much finer values (see below: its cell would be
+narrower than 1/200 of the middle nine tenths); then the later one of each pair correlated above .98.
 
 Ties. A density with respect to Lebesgue measure does not exist where values repeat: any method that finds
 the lattice gets any figure it likes. In a column of which more than a hundredth of the rows share their
 value with another row, each value v is therefore spread evenly over [v − w/2, v + w/2), with w the
-smallest of the distances to its two neighbours and the median such distance, so that cells do not overlap.
-This is done once, with a fixed seed, before rows are split: all methods get the same measure and rows.
+smallest of the distances to its two neighbours and the median such distance, so that cells do not overlap;
+the least and the greatest value only inwards, so that what has a bound (0, 180°) keeps it. This is done
+once, with a fixed seed, before rows are split: all methods get the same measure and rows.
 
 Splits. A tenth of the rows, at most 10,000, for testing (a fifth of a table under 2,000 rows), as many of
 the rest for validation, drawn anew for each seed. A set that was published with a split keeps it.
@@ -177,7 +177,8 @@ def _dequantised(x: Array) -> tuple[Array, list[int]]:
     for k, column in enumerate(x.T):
         ties = _Ties.of(column)
         if (ties.counts[ties.place] > 1).mean() > TIES:
-            within = (draws.random(len(column)) - 0.5) * ties.widths[ties.place]
-            found[:, k] = ties.values[ties.place] + within
+            ends = ties.values - ties.widths / 2, ties.values + ties.widths / 2
+            low, high = (np.clip(end, ties.values[0], ties.values[-1])[ties.place] for end in ends)
+            found[:, k] = low + draws.random(len(column)) * (high - low)
             spread.append(k)
     return found, spread

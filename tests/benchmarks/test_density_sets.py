@@ -54,6 +54,8 @@ def test_ties_are_spread_evenly_over_cells_that_do_not_overlap():
     assert within.min() == pytest.approx(-0.5, abs=0.01)
     assert within.max() == pytest.approx(0.5, abs=0.01)
     assert abs(within.mean()) < 0.01
+    assert x[:, 0].min() >= whole.min(), "a column keeps its range"
+    assert x[:, 0].max() <= whole.max()
     again = prepared(Table(np.stack([whole, free], 1), ("whole", "free"))).table.x
     np.testing.assert_array_equal(x, again)
 

@@ -5,8 +5,8 @@
 ``published.json`` lists what is the same at its source as in the figures: ADBench, the UCI tables, the
 census records, California housing, the photographs of BSDS300. A file that lies there already and is right
 is left alone; one whose digest differs is refused, and nothing of it is kept. Sets that were cut or
-converted (POWER, MINIBOONE, HIGGS, COMPAS, posteriors, points on spheres) have no entry: their sources are
-named on the page.
+converted (POWER, MINIBOONE, HIGGS, COMPAS, posteriors, points on spheres) have no entry: a folder that
+lacks them is measured without them.
 """
 
 from __future__ import annotations
