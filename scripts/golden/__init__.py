@@ -33,6 +33,7 @@ RECIPES: dict[str, Callable[[], Made]] = {
         bijections.torus,
         bijections.continuous,
         bases.full_normal,
+        bases.full_mixture,
         bases.student,
         bases.mixture,
         bases.circular,

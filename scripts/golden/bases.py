@@ -5,6 +5,7 @@ from __future__ import annotations
 from diffeo.bijections import Affine, Identity
 from diffeo.distributions import (
     ConditionalNormal,
+    FullMixture,
     FullNormal,
     Mixture,
     Resampled,
@@ -19,6 +20,16 @@ from golden.material import Made, chained, normal, ready
 def full_normal() -> Made:
     """Return a flow on a normal with a full covariance."""
     return chained(3, Affine(3), base=FullNormal(3))
+
+
+def full_mixture() -> Made:
+    """Return a flow on a mixture of normals with full covariances, which the context moves."""
+    x, context = normal(40, 2), normal(40, 3, seed=1)
+    base = FullMixture(2, components=2, context=3)
+    factor = [[[1.5, 0.0], [0.5, 2.0]], [[0.5, 0.0], [-1.0, 1.0]]]
+    slope = [[0.5, 0.0, -0.5], [0.0, 0.25, 1.0]]
+    base.place([0.25, 0.75], [[-1.0, 0.5], [1.0, 0.0]], factor, slope)
+    return ready(Flow(base, Affine(2)), x, context), x, context
 
 
 def student() -> Made:

@@ -2,6 +2,7 @@
 
 from diffeo.distributions.base import Base
 from diffeo.distributions.conditional_normal import ConditionalNormal
+from diffeo.distributions.full_mixture import FullMixture
 from diffeo.distributions.full_normal import FullNormal
 from diffeo.distributions.logistic import StandardLogistic
 from diffeo.distributions.mixture import Mixture
@@ -16,6 +17,7 @@ __all__ = [
     "Base",
     "ConditionalNormal",
     "DiagonalNormal",
+    "FullMixture",
     "FullNormal",
     "Mixture",
     "Normaliser",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from diffeo.distributions import (
     Base,
     ConditionalNormal,
+    FullMixture,
     FullNormal,
     Mixture,
     Resampled,
@@ -32,6 +35,16 @@ def _mixed_rows(features: Any, context: int) -> Base:
     return MixedRows(*columns, hidden=12, blocks=1, components=3, context=context)
 
 
+def _placed(shared: bool) -> Builder:
+    def build(features: int, context: int) -> Base:
+        base = FullMixture(features, components=3, context=context, shared=shared)
+        factor = torch.eye(features) + 0.3 * torch.randn(1 if shared else 3, features, features).tril(-1)
+        slope = 0.3 * torch.randn(features, context)
+        return base.place([0.2, 0.5, 0.3], 2 * torch.randn(3, features), 1.5 * factor, slope)
+
+    return build
+
+
 def _case(name: str, build: Builder, **settings: Any) -> Case:
     return Case(f"distributions.{name}", "base", build, **settings)
 
@@ -40,6 +53,8 @@ _GIVEN = ("shared", "per row")
 
 LEARNABLE_BASES = [
     _case("FullNormal", plain(FullNormal)),
+    _case("FullMixture", _placed(shared=False), contexts=("none", *_GIVEN)),
+    _case("FullMixture, one covariance", _placed(shared=True)),
     _case("StudentT", plain(StudentT)),
     _case("Mixture", plain(Mixture, components=3), sizes=(1, 2, 3, 7)),
     _case("VonMises", plain(VonMises), domain="box"),
