@@ -1,0 +1,123 @@
+"""The flows that may be tried on a table: which, how large, and how they are trained.
+
+Autoregressive splines need few layers, and learn most in a second; couplings draw samples in one pass; affine
+layers take the least parameters a column, for tables of hundreds of columns. Sizes follow the rows: a
+network that can learn a few hundred rows by heart is of no use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from diffeo.bijections import Autoregressive, Bijection, Chain, Coupling, Mask, Whiten
+from diffeo.conditioners import MLP, MaskedMLP
+from diffeo.distributions import StandardNormal
+from diffeo.flows import Flow
+from diffeo.laws import Affine, Inverted, Law, RationalQuadratic
+
+ARCHITECTURES = ("spline-coupling", "spline-autoregressive", "affine")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A flow that may be tried.
+
+    Attributes:
+        architecture: of :data:`ARCHITECTURES`.
+        view: the columns' coordinates, "gaussian" or "standard".
+        transforms: layers.
+        width: units of each of the two hidden layers of a conditioner.
+        linear: whether columns are decorrelated first: layers then start at the Gaussian of the rows.
+        bins: of a spline.
+        learning_rate, batch_size, weight_decay, noise: as in :class:`~diffeo.training.TrainConfig`.
+    """
+
+    architecture: str
+    view: str
+    transforms: int
+    width: int
+    linear: bool = False
+    bins: int = 8
+    learning_rate: float = 4e-3
+    batch_size: int = 512
+    weight_decay: float = 1e-4
+    noise: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Return what it is in a few words."""
+        start = ", decorrelated" if self.linear else ""
+        return f"{self.architecture} {self.transforms} × {self.width}, {self.view} view{start}"
+
+    def build(self, columns: int, context: int) -> Flow:
+        """Return the flow, untrained."""
+        law: Law = Affine(2.0)
+        if self.architecture != "affine":
+            law = Inverted(RationalQuadratic(self.bins, bound=4.0, min_slope=1e-2 if self.noise else 1e-3))
+        layers: list[Bijection] = []
+        hidden = (self.width, self.width)
+        for k in range(self.transforms):
+            if self.architecture == "spline-coupling" and columns > 1:
+                mask = _mask(columns, k)
+                net = MLP(mask.n_passed, mask.n_moved, law.n_params, hidden=hidden, context=context)
+                layers.append(Coupling(law, net, mask))
+            else:
+                order = "descending" if k % 2 else "ascending"
+                masked = MaskedMLP(columns, law.n_params, hidden=hidden, context=context, order=order)
+                layers.append(Autoregressive(law, masked))
+        if self.linear:
+            layers.append(Whiten(columns, "cholesky"))
+        return Flow(StandardNormal(columns), Chain(*layers))
+
+
+def _mask(columns: int, k: int) -> Mask:
+    """Return a random half of the columns, and the other half next: every pair of them is parted soon."""
+    order = torch.randperm(columns, generator=torch.Generator().manual_seed(k // 2))
+    passed = torch.zeros(columns, dtype=torch.bool)
+    passed[order[: (columns + 1) // 2]] = True
+    return Mask.given(~passed if k % 2 else passed)
+
+
+def portfolio(
+    rows: int, columns: int, context: int, budget: float, views: Sequence[str], architecture: str = "auto"
+) -> list[Candidate]:
+    """Return the candidates for a table, the likeliest first.
+
+    Args:
+        rows: training rows.
+        columns: D.
+        context: features of the context.
+        budget: seconds for all flows.
+        views: the views that the columns can be seen in.
+        architecture: "auto", or the only one of :data:`ARCHITECTURES` that may be tried.
+    """
+    few = rows < 2_000
+    width = 32 if rows < 500 else 64 if rows < 5_000 else 128
+    bins = 4 if few else 8
+    if columns * bins > 1_000:
+        bins = 4
+    batch = 64 if few else 256 if rows < 20_000 else 512
+    settings = {
+        "width": width,
+        "bins": bins,
+        "batch_size": batch,
+        "weight_decay": 1e-2 if few else 1e-4,
+        "noise": 0.05 if few else 0.02 if rows < 10_000 else 0.0,
+    }
+    found: list[Candidate] = []
+    for view in views:
+        found.append(Candidate("spline-autoregressive", view, 2, **settings))
+        found.append(Candidate("spline-coupling", view, 4 if few else 6, **settings))
+        found.append(Candidate("affine", view, 3, **settings))
+    if architecture != "auto":
+        return [c for c in found if c.architecture == architecture]
+    if columns > 150:
+        order = [c for c in found if c.architecture == "affine"]
+    elif columns == 1:
+        order = [c for c in found if c.architecture == "spline-autoregressive"]
+    else:
+        order = [c for c in found if c.architecture != "affine"]
+    return order[: 2 if budget < 10 else 4]
