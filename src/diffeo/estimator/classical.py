@@ -20,7 +20,6 @@ from diffeo.distributions import FullMixture
 from diffeo.estimator.expectation import Normals, fit_normals
 
 Array = NDArray[np.float64]
-Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 #: Numbers of components that are tried, as far as rows and time go.
 COMPONENTS = (2, 4, 8, 16, 32, 64)
@@ -39,33 +38,56 @@ SHRINKAGE = 1.0
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Rows in a view's coordinates, with their context (rows, 0 where there is none)."""
+class Part:
+    """Training rows and held-out rows of a fold in its view, with contexts of 0 features where there are none.
+
+    Attributes:
+        u, context: training rows.
+        held, held_context: held-out rows.
+        log_det: the view's log-determinant of the held-out rows.
+    """
 
     u: Tensor
     context: Tensor
-    folds: Sequence[Fold]
+    held: Tensor
+    held_context: Tensor
+    log_det: Array
 
-    def slope(self, index: NDArray[np.int64] | slice) -> Tensor:
-        """Return B, (columns, context features), of the rows at ``index``."""
-        u, c = self.u[index], self.context[index]
+    def slope(self) -> Tensor:
+        """Return B, (columns, context features), of the training rows."""
+        u, c = self.u, self.context
         if not c.shape[1]:
             return u.new_zeros(u.shape[1], 0)
         c = c - c.mean(0)
         gram = c.T @ c + SHRINKAGE * torch.eye(c.shape[1], dtype=c.dtype)
         return torch.linalg.solve(gram, c.T @ (u - u.mean(0))).T
 
-    def left(self, index: NDArray[np.int64] | slice, slope: Tensor) -> Tensor:
-        """Return u − B c of the rows at ``index``."""
-        return self.u[index] - self.context[index] @ slope.T
+    def residuals(self) -> tuple[Tensor, Tensor]:
+        """Return u − B c of the training rows and of the held-out ones."""
+        slope = self.slope()
+        return self.u - self.context @ slope.T, self.held - self.held_context @ slope.T
 
-    def parts(self) -> list[tuple[Tensor, Tensor]]:
-        """Return, of each fold, what is left of its training rows and of its held-out ones."""
-        found: list[tuple[Tensor, Tensor]] = []
-        for train, held in self.folds:
-            slope = self.slope(train)
-            found.append((self.left(train, slope), self.left(held, slope)))
-        return found
+
+@dataclass(frozen=True)
+class Rows:
+    """The folds, and the rows that a member is fitted to in the end: those of the one fold, or all rows."""
+
+    parts: Sequence[Part]
+    whole: Part
+
+    @property
+    def columns(self) -> int:
+        """Return D."""
+        return self.whole.u.shape[1]
+
+    def residuals(self) -> list[tuple[Tensor, Tensor]]:
+        """Return what the context leaves of each fold's training rows and held-out rows."""
+        return [part.residuals() for part in self.parts]
+
+    def in_data(self, held: Sequence[Tensor]) -> Array:
+        """Return log-densities of the held-out rows of all folds, in the data's units."""
+        found = [h.numpy() + p.log_det for h, p in zip(held, self.parts, strict=True)]
+        return np.concatenate(found)
 
 
 @dataclass(frozen=True)
@@ -82,16 +104,15 @@ Fit = Callable[[Tensor], Normals]
 
 def fit_gaussian(rows: Rows) -> tuple[Fitted, float]:
     """Return the Gaussian, and the ridge that its held-out rows chose."""
-    parts = rows.parts()
-    columns = rows.u.shape[1]
+    parts = rows.residuals()
     best: tuple[float, float, Array] | None = None
-    for ridge in (r * columns for r in RIDGES):
-        held = _held(parts, _gaussian(ridge))
+    for ridge in (r * rows.columns for r in RIDGES):
+        held = rows.in_data(_held(parts, _gaussian(ridge)))
         if best is None or held.mean() > best[0]:
             best = float(held.mean()), ridge, held
     assert best is not None
     _, ridge, held = best
-    return Fitted(_on_all(rows, _gaussian(ridge)), held, "1 normal"), ridge
+    return Fitted(_on_whole(rows, _gaussian(ridge)), held, "1 normal"), ridge
 
 
 def _gaussian(ridge: float) -> Fit:
@@ -108,8 +129,9 @@ def fit_mixture(rows: Rows, ridge: float, seconds: float, seed: int) -> Fitted |
     where the rows are too few.
     """
     begun = time.perf_counter()
-    columns, fewest = rows.u.shape[1], min(len(train) for train, _ in rows.folds)
-    parts = [(train, held[:HELD]) for train, held in rows.parts()]
+    residuals, columns = rows.residuals(), rows.columns
+    fewest = min(len(train) for train, _ in residuals)
+    parts = [(train, held[:HELD]) for train, held in residuals]
     best: tuple[float, int, float] | None = None
     worse = 0
 
@@ -119,8 +141,8 @@ def fit_mixture(rows: Rows, ridge: float, seconds: float, seed: int) -> Fitted |
     def tried(components: int, strength: float) -> bool:
         nonlocal best
         share = max(0.05, left() / 3) / len(parts)
-        found = _held(parts, _mixture(components, strength, ridge, seed, share))
-        if best is None or found.mean() > best[0]:
+        found = torch.cat(_held(parts, _mixture(components, strength, ridge, seed, share)))
+        if best is None or float(found.mean()) > best[0]:
             best = float(found.mean()), components, strength
             return True
         return False
@@ -140,10 +162,10 @@ def fit_mixture(rows: Rows, ridge: float, seconds: float, seed: int) -> Fitted |
             tried(best[1], (columns + 1.0) * factor)
     _, components, strength = best
     final = _mixture(components, strength, ridge, seed, max(0.1, left()) / (len(parts) + 1))
-    models = [final(train) for train, _ in parts]
-    held = _concatenated(m.log_prob(h) for m, (_, h) in zip(models, rows.parts(), strict=True))
-    base = _placed(rows, models[0]) if len(parts) == 1 else _on_all(rows, final)
-    return Fitted(base, held, f"{components} normals")
+    models = [final(train) for train, _ in residuals]
+    held = [model.log_prob(left) for model, (_, left) in zip(models, residuals, strict=True)]
+    base = _base(models[0], rows.whole.slope()) if len(parts) == 1 else _on_whole(rows, final)
+    return Fitted(base, rows.in_data(held), f"{components} normals")
 
 
 def _mixture(components: int, strength: float, ridge: float, seed: int, seconds: float) -> Fit:
@@ -155,33 +177,28 @@ def _mixture(components: int, strength: float, ridge: float, seed: int, seconds:
 
 def fit_kernel(rows: Rows, ridge: float, seed: int) -> Fitted:
     """Return the kernel density 1/n Σᵢ N(u; uᵢ, h² Σ̄), Σ̄ the covariance of the rows, h by held-out rows."""
-    draws = np.random.default_rng(seed)
+    draws, columns = np.random.default_rng(seed), rows.columns
     whitened: list[tuple[Tensor, Tensor, float]] = []
-    for train, held in rows.parts():
+    for train, held in rows.residuals():
         factor = _gaussian(ridge)(train).factors()[0]
-        some = train[_some(len(train), CENTRES, draws)]
-        judges = held[_some(len(held), JUDGES, draws)]
-        whitened.append((some @ factor.T, judges @ factor.T, float(factor.diagonal().log().sum())))
-    squares = [torch.cdist(j, c).square() for c, j, _ in whitened]
-    columns = rows.u.shape[1]
+        centres = train[_some(len(train), CENTRES, draws)] @ factor.T
+        whitened.append((centres, held @ factor.T, float(factor.diagonal().log().sum())))
+    squares = [
+        torch.cdist(held[_some(len(held), JUDGES, draws)], centres).square() for centres, held, _ in whitened
+    ]
 
     def nats(log_width: float) -> float:
-        total = [_kernel(s, log_width, columns).mean() for s in squares]
-        return float(torch.stack(total).mean())
+        return float(torch.cat([_kernel(s, log_width, columns) for s in squares]).mean())
 
-    scott = -np.log(len(whitened[0][0])) / (columns + 4)
+    scott = -float(np.log(len(whitened[0][0]))) / (columns + 4)
     width = _highest(nats, scott - 1.5, scott + 1.5)
-    held = []
-    for (train, left), (centres, _, log_det) in zip(rows.parts(), whitened, strict=True):
-        factor = _gaussian(ridge)(train).factors()[0]
-        held.append(_kernel_rows(left @ factor.T, centres, width) + log_det)
-    slope = rows.slope(slice(None))
-    everything = rows.left(slice(None), slope)
+    found = [_kernel_rows(held, centres, width) + log_det for centres, held, log_det in whitened]
+    everything, _ = rows.whole.residuals()
     chosen = everything[_some(len(everything), CENTRES, draws)]
-    factor = _gaussian(ridge)(everything).factors() * np.exp(-width)
-    base = FullMixture(columns, len(chosen), rows.context.shape[1], shared=True).double()
-    base.place(torch.ones(len(chosen)), chosen, factor, slope)
-    return Fitted(base, np.concatenate(held), f"{len(chosen)} kernels of width {np.exp(width):.3g}")
+    factor = _gaussian(ridge)(everything).factors() * float(np.exp(-width))
+    base = FullMixture(columns, len(chosen), rows.whole.context.shape[1], shared=True).double()
+    base.place(torch.ones(len(chosen)), chosen, factor, rows.whole.slope())
+    return Fitted(base, rows.in_data(found), f"{len(chosen)} kernels of width {np.exp(width):.3g}")
 
 
 def _kernel(squares: Tensor, log_width: float, columns: int) -> Tensor:
@@ -190,13 +207,13 @@ def _kernel(squares: Tensor, log_width: float, columns: int) -> Tensor:
     return torch.logsumexp(-0.5 * squares * np.exp(-2 * log_width), -1) - constant
 
 
-def _kernel_rows(rows: Tensor, centres: Tensor, log_width: float) -> Array:
+def _kernel_rows(rows: Tensor, centres: Tensor, log_width: float) -> Tensor:
     size = max(16, 2**22 // len(centres))
     parts = [
         _kernel(torch.cdist(rows[start : start + size], centres).square(), log_width, rows.shape[1])
         for start in range(0, len(rows), size)
     ]
-    return torch.cat(parts).numpy()
+    return torch.cat(parts)
 
 
 def _highest(function: Callable[[float], float], low: float, high: float, steps: int = 9) -> float:
@@ -220,23 +237,14 @@ def _some(count: int, most: int, draws: np.random.Generator) -> NDArray[np.int64
     return np.arange(count) if count <= most else np.sort(draws.choice(count, most, replace=False))
 
 
-def _held(parts: Sequence[tuple[Tensor, Tensor]], fit: Fit) -> Array:
-    return _concatenated(fit(train).log_prob(held) for train, held in parts)
+def _held(parts: Sequence[tuple[Tensor, Tensor]], fit: Fit) -> list[Tensor]:
+    return [fit(train).log_prob(held) for train, held in parts]
 
 
-def _concatenated(found: object) -> Array:
-    return np.concatenate([part.numpy() for part in found])  # type: ignore
-
-
-def _on_all(rows: Rows, fit: Fit) -> FullMixture:
-    """Return the base of a fit to all rows."""
-    slope = rows.slope(slice(None))
-    return _base(fit(rows.left(slice(None), slope)), slope)
-
-
-def _placed(rows: Rows, model: Normals) -> FullMixture:
-    """Return the base of a model of the one fold's training rows."""
-    return _base(model, rows.slope(rows.folds[0][0]))
+def _on_whole(rows: Rows, fit: Fit) -> FullMixture:
+    """Return the base of a fit to the rows that count in the end."""
+    left, _ = rows.whole.residuals()
+    return _base(fit(left), rows.whole.slope())
 
 
 def _base(model: Normals, slope: Tensor) -> FullMixture:

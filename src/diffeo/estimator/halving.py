@@ -35,6 +35,7 @@ def race(
     seconds: float,
     seed: int,
     report: Report,
+    steps: int | None = None,
 ) -> list[Run]:
     """Return every candidate as trained as it was, the best first; together they took ``seconds``.
 
@@ -44,6 +45,7 @@ def race(
         seconds: for all of it.
         seed: of everything random.
         report: told of each step.
+        steps: if given, those of the last fit, and the clock says nothing.
     """
     begun = time.perf_counter()
     runs: list[Run] = []
@@ -52,7 +54,9 @@ def race(
     behind: list[Run] = []
     for k in range(rounds):
         share = CHOOSING * seconds / rounds / len(going)
-        runs = [run for entry in going if (run := _further(entry, rows, share, seed + k, report)) is not None]
+        short = None if steps is None else max(1, steps // 4)
+        tried = [_further(entry, rows, share, seed + k, report, short) for entry in going]
+        runs = [run for run in tried if run is not None]
         runs.sort(key=_nats, reverse=True)
         kept = max(1, math.ceil(len(runs) / 2))
         behind = [*runs[kept:], *behind]
@@ -61,7 +65,7 @@ def race(
         return behind
     last = going[0]
     left = seconds - (time.perf_counter() - begun)
-    final = _further(last, rows, left, seed + rounds, report)
+    final = _further(last, rows, left, seed + rounds, report, steps)
     if final is None:
         return behind if isinstance(last, Candidate) else [last, *behind]
     if isinstance(last, Run) and last.trained.nats > final.trained.nats:
@@ -74,11 +78,16 @@ def _nats(run: Run) -> float:
 
 
 def _further(
-    entry: Run | Candidate, rows: dict[str, Pair], seconds: float, seed: int, report: Report
+    entry: Run | Candidate,
+    rows: dict[str, Pair],
+    seconds: float,
+    seed: int,
+    report: Report,
+    steps: int | None,
 ) -> Run | None:
     candidate = entry if isinstance(entry, Candidate) else entry.candidate
     start = None if isinstance(entry, Candidate) else entry.trained.flow
-    found = train(candidate, rows[candidate.view], seconds, seed, start)
+    found = train(candidate, rows[candidate.view], seconds, seed, start, steps=steps)
     if found is None:
         report(f"{candidate.name}: training gave up")
         return None

@@ -66,6 +66,7 @@ def train(
     seed: int,
     start: Flow | None = None,
     patience: int | None = None,
+    steps: int | None = None,
 ) -> Trained | None:
     """Return the candidate, trained for at most ``seconds`` with a learning rate that ends at zero.
 
@@ -76,6 +77,7 @@ def train(
         seed: of its weights, the order of its rows, and its noise.
         start: a flow to go on from, a copy of which is trained.
         patience: evaluations without gain after which it stops.
+        steps: if given, how many steps it takes at most, and the clock says nothing.
 
     None where the training gave up.
     """
@@ -92,7 +94,8 @@ def train(
     if bool((rows.train.amin(0) == rows.train.amax(0)).any()):
         noise = max(noise, 1e-3)
     config = TrainConfig(
-        time_budget=max(0.05, seconds - (time.perf_counter() - begun)),
+        time_budget=None if steps is not None else max(0.05, seconds - (time.perf_counter() - begun)),
+        max_steps=steps,
         batch_size=max(2, min(candidate.batch_size, count)),
         learning_rate=candidate.learning_rate if start is None else 0.6 * candidate.learning_rate,
         weight_decay=candidate.weight_decay,

@@ -57,12 +57,16 @@ def _listed(bound: Bound) -> list[float | None] | None:
 
 
 @torch.no_grad()
-def seen(view: Bijection, x: Array, dtype: Any = np.float64) -> tuple[Any, Array]:
-    """Return u of ``dtype`` and Σⱼ log duⱼ/dxⱼ of each row."""
-    u, log_det = np.empty(x.shape, dtype), np.empty(len(x))
-    for start in range(0, len(x), PART):
+def seen(
+    view: Bijection, x: Array, dtype: Any = np.float64, index: NDArray[np.int64] | None = None
+) -> tuple[Any, Array]:
+    """Return u of ``dtype`` and Σⱼ log duⱼ/dxⱼ of each row, or of those at ``index``: no other copy is made."""
+    count = len(x) if index is None else len(index)
+    u, log_det = np.empty((count, x.shape[1]), dtype), np.empty(count)
+    for start in range(0, count, PART):
         part = slice(start, start + PART)
-        rows = torch.from_numpy(np.ascontiguousarray(x[part], dtype=np.float64))
+        some = x[part] if index is None else x[index[part]]
+        rows = torch.from_numpy(np.ascontiguousarray(some, dtype=np.float64))
         value, moved = view.inverse(rows)
         u[part], log_det[part] = value.numpy(), moved.numpy()
     return u, log_det

@@ -1,0 +1,205 @@
+"""Fitting the members: the classical ones first, then flows, each with its held-out log-densities."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffeo.bijections import Bijection, Identity
+from diffeo.distributions import FullMixture
+from diffeo.estimator.classical import Fitted, fit_gaussian, fit_kernel, fit_mixture
+from diffeo.estimator.halving import Run, race
+from diffeo.estimator.portfolio import Candidate, portfolio
+from diffeo.estimator.table import Table
+from diffeo.estimator.training import FEWEST, Report, scored, train
+from diffeo.estimator.views import Array, seen
+from diffeo.flows import Flow
+from diffeo.kernels.native import library
+
+#: The share of the budget that classical members may take.
+CLASSICAL_SHARE = 0.2
+
+#: Rows up to which a kernel density is tried.
+KERNEL_ROWS = 20_000
+
+#: Evaluations without gain after which a fold's flow stops.
+PATIENCE = 15
+
+#: The share of what is left that scoring the held-out rows may take.
+SCORING = 0.06
+
+#: A flow whose log-densities in float32 are this far off, in nats, is kept in float64.
+ROUNDING = 1e-2
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A member as it was fitted.
+
+    Attributes:
+        name: for people.
+        kind: "gaussian", "mixture", "kernel" or the architecture of a flow.
+        flows: one, or one for each fold.
+        views: the view of each flow.
+        held: log-densities of the held-out rows of all folds, each by a model that was not trained on it.
+    """
+
+    name: str
+    kind: str
+    flows: list[Flow]
+    views: list[Bijection]
+    held: Array
+
+
+@dataclass(frozen=True)
+class Clock:
+    """How long a fit may take.
+
+    Attributes:
+        begun: when it began.
+        budget: seconds, which may be infinite.
+        steps: of each training, if the clock is not to decide.
+    """
+
+    begun: float
+    budget: float
+    steps: int | None
+
+    @property
+    def left(self) -> float:
+        """Return the seconds that are left; infinitely many where steps are counted."""
+        if self.steps is not None:
+            return math.inf
+        return max(0.0, self.budget - (time.perf_counter() - self.begun))
+
+
+def classical_entries(
+    table: Table,
+    kinds: Sequence[str],
+    clock: Clock,
+    seed: int,
+    report: Report,
+    views: Sequence[str] | None = None,
+) -> list[Entry]:
+    """Return the Gaussian, and of ``kinds`` ("mixture", "kernel") those that the rows suffice for."""
+    entries: list[Entry] = []
+    views = table.kinds() if views is None else views
+    seconds = CLASSICAL_SHARE * min(clock.left, 600.0) / len(views)
+    for view in views:
+        rows = table.classical(view)
+
+        def add(kind: str, fitted: Fitted, view: str = view) -> None:
+            name = f"{kind} of {fitted.text}, {view} view" if kind != "gaussian" else f"gaussian, {view} view"
+            entries.append(Entry(name, kind, [_flow_of(fitted.base)], [table.view(view, -1)], fitted.held))
+            report(f"{name}: {_mean(fitted.held):.3f} nats")
+
+        gaussian, ridge = fit_gaussian(rows)
+        add("gaussian", gaussian)
+        if "kernel" in kinds and table.rows <= KERNEL_ROWS:
+            add("kernel", fit_kernel(rows, ridge, seed))
+        if "mixture" in kinds:
+            found = fit_mixture(rows, ridge, math.inf if clock.steps is not None else seconds, seed)
+            if found is not None:
+                add("mixture", found)
+    return entries
+
+
+def _flow_of(base: FullMixture) -> Flow:
+    return Flow(base, Identity()).double().eval()
+
+
+def flow_entries(
+    table: Table, architecture: str, clock: Clock, seed: int, report: Report
+) -> list[Entry]:
+    """Return the flows, as many as the rows and the time allow."""
+    if table.rows < FEWEST:
+        report(f"no flow: {table.rows} training rows are fewer than {FEWEST}")
+        return []
+    library()  # compiled once on a machine, before any flow is timed
+    found = portfolio(
+        table.rows, table.columns, table.features, clock.left, table.kinds(), architecture
+    )
+    if len(table.folds) > 1:
+        return _folded(table, found, clock, seed, report)
+    pairs = {candidate.view: table.pair(candidate.view, 0) for candidate in found}
+    runs = race(found, pairs, clock.left * (1 - SCORING), seed, report, clock.steps)
+    return [_raced(table, run, report) for run in runs]
+
+
+def _raced(table: Table, run: Run, report: Report) -> Entry:
+    """Return a member of one flow."""
+    candidate, flow = run.candidate, run.trained.flow
+    flow = exact(table, candidate.view, 0, flow, report, candidate.name)
+    held = held_of(table, candidate.view, 0, flow)
+    return Entry(candidate.name, candidate.architecture, [flow], [table.view(candidate.view, 0)], held)
+
+
+def _folded(
+    table: Table, candidates: Sequence[Candidate], clock: Clock, seed: int, report: Report
+) -> list[Entry]:
+    """Return members of one flow a fold: what stops early leaves its time to those after it."""
+    entries: list[Entry] = []
+    for place, candidate in enumerate(candidates):
+        trained: list[Flow] = []
+        for fold in range(len(table.folds)):
+            waiting = (len(candidates) - place) * len(table.folds) - fold
+            found = train(
+                candidate,
+                table.pair(candidate.view, fold),
+                0.95 * clock.left / waiting,
+                seed + fold,
+                patience=PATIENCE,
+                steps=clock.steps,
+            )
+            if found is None:
+                break
+            trained.append(found.flow)
+        if len(trained) < len(table.folds):
+            report(f"{candidate.name}: training gave up")
+            continue
+        entries.append(_entry_of_folds(table, candidate, trained, report))
+    return entries
+
+
+def _entry_of_folds(table: Table, candidate: Candidate, flows: list[Flow], report: Report) -> Entry:
+    view = candidate.view
+    flows = [exact(table, view, k, flow, report, candidate.name) for k, flow in enumerate(flows)]
+    held = np.concatenate([held_of(table, view, k, flow) for k, flow in enumerate(flows)])
+    report(f"{candidate.name}: {_mean(held):.3f} nats, out of {len(flows)} folds")
+    views = [table.view(view, k) for k in range(len(flows))]
+    return Entry(candidate.name, candidate.architecture, flows, views, held)
+
+
+def held_of(table: Table, view: str, fold: int, flow: Flow) -> Array:
+    """Return log-densities of a fold's held-out rows, in the data's units."""
+    _, held = table.folds[fold]
+    u, log_det = seen(table.view(view, fold), table.x, np.float64, held)
+    return scored(flow, torch.from_numpy(u).to(flow.dtype), table.contexts(held, flow.dtype)) + log_det
+
+
+def exact(table: Table, view: str, fold: int, flow: Flow, report: Report, name: str) -> Flow:
+    """Return the flow, or the same in float64 where float32 is not enough for its log-densities."""
+    pair = table.pair(view, fold)
+    rows, context = pair.watched[:256], _first(pair.watched_context, 256)
+    double = copy.deepcopy(flow).double()
+    other = scored(double, rows.double(), None if context is None else context.double())
+    off = np.abs(scored(flow, rows, context) - other)
+    if not np.nanmax(off, initial=0.0) > ROUNDING:
+        return flow
+    report(f"{name}: float32 is off by up to {np.nanmax(off):.2g} nats, so it is kept in float64")
+    return double
+
+
+def _first(context: Tensor | None, count: int) -> Tensor | None:
+    return None if context is None else context[:count]
+
+
+def _mean(held: Array) -> float:
+    return float(np.mean(held))
