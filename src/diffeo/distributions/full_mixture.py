@@ -1,4 +1,4 @@
-"""A mixture of normals with full covariances, as data set it: Gaussian, Gaussian mixture, kernel density."""
+"""Normals with full covariances, as data set them: a Gaussian, a Gaussian mixture, a kernel density."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ class FullMixture(Base):
             new = torch.as_tensor(value, dtype=torch.float64)
             if new.shape != kept.shape:
                 raise ShapeError(
-                    f"{name} has shape {tuple(new.shape)}; expected {tuple(kept.shape)}: build the base for "
-                    "as many components, features and context features."
+                    f"{name} has shape {tuple(new.shape)}; expected {tuple(kept.shape)}: build the base "
+                    "for as many components, features and context features."
                 )
             if name == "weights":
                 new = (new / new.sum()).log()

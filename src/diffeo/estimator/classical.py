@@ -1,8 +1,8 @@
 """The classical members: a Gaussian, a mixture of Gaussians, a kernel density, in a view's coordinates.
 
 Under a context c the columns are first regressed on it, u ≈ B c by least squares with a ridge, and what is
-left is modelled: p(u | c) = p(u − B c). Each is a :class:`~diffeo.distributions.FullMixture`, and each choice
-(how many components, how stiff, how wide) is made by held-out log-density.
+left is modelled: p(u | c) = p(u − B c). Each is a :class:`~diffeo.distributions.FullMixture`, and each
+choice (how many components, how stiff, how wide) is made by held-out log-density.
 """
 
 from __future__ import annotations
@@ -21,8 +21,14 @@ from diffeo.estimator.expectation import Normals, fit_normals
 
 Array = NDArray[np.float64]
 
-#: Numbers of components that are tried, as far as rows and time go.
-COMPONENTS = (2, 4, 8, 16, 32, 64)
+#: Numbers of components that are tried, as far as rows and time go: of few rows, and of many.
+FEW, MANY = (2, 4, 8, 16, 32), (4, 16, 32, 64)
+
+#: Rows from which numbers are those of many.
+MANY_ROWS = 5_000
+
+#: Steps of EM that choose, and those of the mixture that is kept.
+CHOOSING, FINAL = 40, 200
 
 #: Rows of the prior that holds the common covariance towards its diagonal, as multiples of the columns.
 RIDGES = (0.02, 0.3, 3.0, 30.0)
@@ -39,7 +45,7 @@ SHRINKAGE = 1.0
 
 @dataclass(frozen=True)
 class Part:
-    """Training rows and held-out rows of a fold in its view, with contexts of 0 features where there are none.
+    """Training rows and held-out rows of a fold in its view; contexts of 0 features where there are none.
 
     Attributes:
         u, context: training rows.
@@ -92,7 +98,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A classical member: its base, its held-out log-densities in the order of the folds, and what it is."""
+    """A classical member: its base, its held-out log-densities in the order of the folds, its name."""
 
     base: FullMixture
     held: Array
@@ -141,36 +147,38 @@ def fit_mixture(rows: Rows, ridge: float, seconds: float, seed: int) -> Fitted |
     def tried(components: int, strength: float) -> bool:
         nonlocal best
         share = max(0.05, left() / 3) / len(parts)
-        found = torch.cat(_held(parts, _mixture(components, strength, ridge, seed, share)))
+        found = torch.cat(_held(parts, _mixture(components, strength, ridge, seed, share, CHOOSING)))
         if best is None or float(found.mean()) > best[0]:
             best = float(found.mean()), components, strength
             return True
         return False
 
-    for components in COMPONENTS:
+    for components in FEW if fewest < MANY_ROWS else MANY:
         if components > fewest // 8 or components * columns**2 > 4_000_000:
             break
         last = time.perf_counter()
         worse = 0 if tried(components, columns + 1.0) else worse + 1
-        # The next has twice the components.
-        if worse == 2 or left() < 3 * (time.perf_counter() - last):
+        # The next has twice the components or more, and what is chosen is fitted again.
+        if worse == 2 or left() < 5 * (time.perf_counter() - last):
             break
     if best is None:
         return None
     for factor in (0.2, 5.0, 25.0):
-        if left() > 0.3 * seconds:
+        if left() > 0.5 * seconds:
             tried(best[1], (columns + 1.0) * factor)
     _, components, strength = best
-    final = _mixture(components, strength, ridge, seed, max(0.1, left()) / (len(parts) + 1))
+    final = _mixture(components, strength, ridge, seed, max(0.1, left()) / (len(parts) + 1), FINAL)
     models = [final(train) for train, _ in residuals]
     held = [model.log_prob(left) for model, (_, left) in zip(models, residuals, strict=True)]
     base = _base(models[0], rows.whole.slope()) if len(parts) == 1 else _on_whole(rows, final)
     return Fitted(base, rows.in_data(held), f"{components} normals")
 
 
-def _mixture(components: int, strength: float, ridge: float, seed: int, seconds: float) -> Fit:
+def _mixture(components: int, strength: float, ridge: float, seed: int, seconds: float, steps: int) -> Fit:
     def fit(u: Tensor) -> Normals:
-        return fit_normals(u, components, strength=strength, ridge=ridge, seed=seed, seconds=seconds)
+        return fit_normals(
+            u, components, strength=strength, ridge=ridge, seed=seed, seconds=seconds, steps=steps
+        )
 
     return fit
 
@@ -184,7 +192,8 @@ def fit_kernel(rows: Rows, ridge: float, seed: int) -> Fitted:
         centres = train[_some(len(train), CENTRES, draws)] @ factor.T
         whitened.append((centres, held @ factor.T, float(factor.diagonal().log().sum())))
     squares = [
-        torch.cdist(held[_some(len(held), JUDGES, draws)], centres).square() for centres, held, _ in whitened
+        torch.cdist(held[_some(len(held), JUDGES, draws)], centres).square()
+        for centres, held, _ in whitened
     ]
 
     def nats(log_width: float) -> float:

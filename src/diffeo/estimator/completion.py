@@ -1,9 +1,9 @@
-"""Filling in columns: proposals from a Gaussian mixture, whose conditionals are formulas, weighted by the density.
+"""Filling in columns: draws from conditionals of a Gaussian mixture, weighted by the density.
 
-In a view's coordinates u = (a, b), b known, a mixture of normals has p(a | b) = Σₖ wₖ(b) N(a; μₖ(b), Σₖ(a|b)), with
-weights proportional to wₖ N(b; μₖᵇ, Σₖᵇᵇ), locations μₖᵃ + Σₖᵃᵇ Σₖᵇᵇ⁻¹ (b − μₖᵇ) and covariances that do not depend on
-b. A draw is weighted by w = p(x) / q(x_a | x_b): the mean of w estimates p(x_b), and draws resampled by w are from
-p(x_a | x_b).
+In a view's coordinates u = (a, b), b known, a mixture of normals has p(a | b) = Σₖ wₖ(b) N(a; μₖ(b),
+Σₖ(a|b)), with weights proportional to wₖ N(b; μₖᵇ, Σₖᵇᵇ), locations μₖᵃ + Σₖᵃᵇ Σₖᵇᵇ⁻¹ (b − μₖᵇ) and
+covariances that do not depend on b. A draw is weighted by w = p(x) / q(x_a | x_b): the mean of w
+estimates p(x_b), and draws resampled by w are from p(x_a | x_b).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def proposals(
     draws: int,
     generator: torch.Generator,
 ) -> tuple[Array, Array]:
-    """Return u with its unknown numbers drawn, (rows, draws, columns), and log q of what was drawn, (rows, draws).
+    """Return u with unknown numbers drawn, (rows, draws, columns), and log q of them, (rows, draws).
 
     Args:
         base: the mixture.
@@ -68,7 +68,7 @@ def _drawn(
     loc, factor = base.get_buffer("loc").double(), base.get_buffer("factor").double()
     b, a = torch.from_numpy(np.flatnonzero(pattern)), torch.from_numpy(np.flatnonzero(~pattern))
     precision = factor.mT @ factor
-    # Given b, the precision of a is the block of the whole, and the location moves by −P_aa⁻¹ P_ab (b − μ_b).
+    # Given b, the precision of a is its block of the whole; the location moves by −P_aa⁻¹ P_ab (b − μ_b).
     blocks = precision[:, a][:, :, a]
     cross = precision[:, a][:, :, b]
     lower = torch.linalg.cholesky(blocks)

@@ -38,11 +38,11 @@ ROOM = 4_000_000
 class ContinuousDensity:
     """p(x | c) = Σₘ wₘ p_m(x | c): flows and classical densities, weighted by their held-out log-densities.
 
-    Made by :meth:`fit`. Members are flows (trained for most of the budget, chosen by successive halving, or, with
-    several folds, one for each fold, averaged), a Gaussian, a mixture of Gaussians and a kernel density, in
-    coordinates in which each column is a standard normal, or standardised. Every member is an exact density, and
-    so is their mixture. The weights are those of largest held-out likelihood, so that the result is about as good
-    as the best member at least.
+    Made by :meth:`fit`. Members are flows (trained for most of the budget, chosen by successive halving,
+    or, with several folds, one for each fold, averaged), a Gaussian, a mixture of Gaussians and a kernel
+    density, in coordinates in which each column is a standard normal, or standardised. Every member is an
+    exact density, and so is their mixture. The weights are those of largest held-out likelihood, so that
+    the result is about as good as the best member at least.
 
     Attributes:
         model: the members and their weights, as one module that :func:`diffeo.files.save` writes.
@@ -59,7 +59,7 @@ class ContinuousDensity:
     def __init__(self, model: Members, report: Sequence[str], centre: Array) -> None:
         if not isinstance(model, Members):
             raise ConfigError(
-                f"model is a {type(model).__name__}; expected Members, as loaded from a file or made by fit."
+                f"model is a {type(model).__name__}; expected Members, as in a file, or made by fit."
             )
         self.model, self.report = model.eval(), list(report)
         self.centre = np.asarray(centre, dtype=np.float64)
@@ -83,21 +83,22 @@ class ContinuousDensity:
 
         Args:
             x: rows, (rows, columns), complete.
-            folds: pairs (training rows, held-out rows): one for many rows, several for few, in which each row is
-                then held out once.
+            folds: pairs (training rows, held-out rows): one for many rows, several for few, in which each
+                row is then held out once.
             context: contexts, (rows, features): numbers that the density is conditional on.
-            low, high: bounds of the columns, None where there is none.
+            low: lower bounds of the columns, None where there is none.
+            high: upper bounds.
             budget: seconds.
             architecture: "auto", or the only kind of member beside a Gaussian: "spline-coupling",
                 "spline-autoregressive", "affine", "gaussian", "mixture" or "kernel".
             seed: of everything random.
             report: told of each step as it is done.
-            steps: if given, each flow takes that many steps at most and the clock decides nothing: the same seed
-                then gives the same density.
+            steps: if given, each flow takes that many steps at most and the clock decides nothing: the
+                same seed then gives the same density.
 
         Returns:
-            The density, and log p of the held-out rows in the order of the folds, each by models that were not
-            trained on it, in nats.
+            The density, and log p of the held-out rows in the order of the folds, each by models that
+            were not trained on it, in nats.
 
         Raises:
             ConfigError, ShapeError, DataError: an argument cannot be used; found before training.
@@ -131,10 +132,10 @@ class ContinuousDensity:
         seed: int = 0,
         report: Callable[[str], Any] | None = None,
     ) -> tuple[ContinuousDensity, Array]:
-        """Return a density whose flows went on training on ``x`` from where they are, and its held-out values.
+        """Return a density whose flows went on training on ``x`` from where they are, and held-out values.
 
-        Views stay as they are; classical members are fitted anew, and so are the weights. Arguments are those of
-        :meth:`fit`.
+        Views stay as they are; classical members are fitted anew, and so are the weights. Arguments are
+        those of :meth:`fit`.
         """
         at_least("steps", steps, 1, optional=True)
         clock = Clock(time.perf_counter(), budget, steps)
@@ -199,9 +200,10 @@ class ContinuousDensity:
             draws: for each row.
 
         Returns:
-            ``(filled, log_weights)`` of shapes (rows, draws, columns) and (rows, draws). Draws come from the
-            conditional q of a Gaussian mixture; a weight is log p(filled) − log q(unknown | known), so that the mean
-            of the weights estimates p(known), and draws resampled by weight are from p(unknown | known).
+            ``(filled, log_weights)`` of shapes (rows, draws, columns) and (rows, draws). Draws come from
+            the conditional q of a Gaussian mixture; a weight is log p(filled) − log q(unknown | known),
+            so that the mean of the weights estimates p(known), and draws resampled by weight are from
+            p(unknown | known).
         """
         at_least("draws", draws, 1)
         rows, given = self._rows(x, "x"), np.asarray(known, dtype=bool)
@@ -330,7 +332,7 @@ def _joined(
     some = held
     if len(held) > DECIDING:
         some = held[np.random.default_rng(table.seed).choice(len(held), DECIDING, replace=False)]
-    # The best classical density that has a formula for its conditionals stays: completions are drawn from it.
+    # The best of those whose conditionals are formulas stays: completions are drawn from it.
     best = {
         kind: max((e for e in entries if e.kind == kind), key=_held_mean).name
         for kind in {entry.kind for entry in entries} & {"gaussian", "mixture"}
@@ -364,8 +366,8 @@ def _check_bounds(low: Bound, high: Bound, rows: Array) -> None:
     for name, bound in (("low", low), ("high", high)):
         if bound is not None and len(bound) != rows.shape[1]:
             raise ShapeError(
-                f"{name} has {len(bound)} numbers; expected {rows.shape[1]}, one for each column, None where "
-                "there is no bound."
+                f"{name} has {len(bound)} numbers; expected {rows.shape[1]}, one for each column, None "
+                "where there is no bound."
             )
 
 

@@ -1,12 +1,13 @@
-"""EM for a mixture of normals with full covariances, held towards a common one: Σₖ = (nₖ Sₖ + ν Σ̄) / (nₖ + ν).
+"""EM for normals with full covariances, held towards a common one: Σₖ = (nₖ Sₖ + ν Σ̄) / (nₖ + ν).
 
-A component of few rows takes the shape Σ̄ that all have on average, one of many rows its own: ν = 0 is the
-ordinary mixture, ν → ∞ that of one tied covariance. It is the mode under an inverse Wishart prior. Where rows
-are many, sums over them are running averages over batches, so that the first pass over the data already
-brings the components near (stepwise EM).
+A component of few rows takes the shape Σ̄ that all have on average, one of many rows its own: ν = 0 is
+the ordinary mixture, ν → ∞ that of one tied covariance. It is the mode under an inverse Wishart prior.
+Where rows are many, sums over them are running averages over batches, so that the first pass over the
+data already brings the components near (stepwise EM).
 
 Sources: Dempster, Laird & Rubin (1977); Fraley & Raftery, *Bayesian regularization for normal mixture
-estimation* (2007), for the prior; Cappé & Moulines, *On-line expectation–maximization* (2009), for the steps.
+estimation* (2007), for the prior; Cappé & Moulines, *On-line expectation–maximization* (2009), for the
+steps.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 
 #: Rows of a step; fewer rows than this are all taken in each.
-BATCH = 8_192
+BATCH = 4_096
 
 #: The smallest variance, in units of the columns' own.
 FLOOR = 1e-6
@@ -66,7 +67,7 @@ def fit_normals(
     ridge: float = 1.0,
     seed: int = 0,
     seconds: float = math.inf,
-    steps: int = 150,
+    steps: int = 200,
     tolerance: float = 1e-4,
 ) -> Normals:
     """Return the mixture that EM finds from k-means++ centres.

@@ -96,7 +96,9 @@ def classical_entries(
         rows = table.classical(view)
 
         def add(kind: str, fitted: Fitted, view: str = view) -> None:
-            name = f"{kind} of {fitted.text}, {view} view" if kind != "gaussian" else f"gaussian, {view} view"
+            name = (
+                f"{kind} of {fitted.text}, {view} view" if kind != "gaussian" else f"gaussian, {view} view"
+            )
             entries.append(Entry(name, kind, [_flow_of(fitted.base)], [table.view(view, -1)], fitted.held))
             report(f"{name}: {_mean(fitted.held):.3f} nats")
 
@@ -115,17 +117,13 @@ def _flow_of(base: FullMixture) -> Flow:
     return Flow(base, Identity()).double().eval()
 
 
-def flow_entries(
-    table: Table, architecture: str, clock: Clock, seed: int, report: Report
-) -> list[Entry]:
+def flow_entries(table: Table, architecture: str, clock: Clock, seed: int, report: Report) -> list[Entry]:
     """Return the flows, as many as the rows and the time allow."""
     if table.rows < FEWEST:
         report(f"no flow: {table.rows} training rows are fewer than {FEWEST}")
         return []
     library()  # compiled once on a machine, before any flow is timed
-    found = portfolio(
-        table.rows, table.columns, table.features, clock.left, table.kinds(), architecture
-    )
+    found = portfolio(table.rows, table.columns, table.features, clock.left, table.kinds(), architecture)
     if len(table.folds) > 1:
         return _folded(table, found, clock, seed, report)
     pairs = {candidate.view: table.pair(candidate.view, 0) for candidate in found}

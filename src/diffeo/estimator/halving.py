@@ -1,8 +1,9 @@
 """Which candidate gets the time: successive halving on held-out nats.
 
-Each candidate is trained for a short time, with a learning rate that ends at zero, so that what is compared are
-finished flows; the better half goes on from where it is with a new rate, for twice the time, until one is left,
-which has the rest. Those that were left behind are densities too, and may have a weight in the mixture.
+Each candidate is trained for a short time, with a learning rate that ends at zero, so that what is
+compared are finished flows; the better half goes on from where it is with a new rate, for twice the time,
+until one is left, which has the rest. Those that were left behind are densities too, and may have a
+weight in the mixture.
 
 Source: Jamieson & Talwalkar, *Non-stochastic best arm identification* (2016).
 """
@@ -19,6 +20,9 @@ from diffeo.estimator.training import Pair, Report, Trained, train
 
 #: The share of the time that choosing may take.
 CHOOSING = 0.35
+
+#: Steps that each candidate should have had when candidates are first compared.
+COMPARED = 80
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ def race(
         steps: if given, those of the last fit, and the clock says nothing.
     """
     begun = time.perf_counter()
+    if steps is None and len(candidates) > 1:
+        candidates = _affordable(candidates, rows, seconds, seed, report)
     runs: list[Run] = []
     going: list[Run | Candidate] = list(candidates)
     rounds = math.ceil(math.log2(len(candidates))) if len(candidates) > 1 else 0
@@ -73,6 +79,22 @@ def race(
     return [final, *behind]
 
 
+def _affordable(
+    candidates: Sequence[Candidate], rows: dict[str, Pair], seconds: float, seed: int, report: Report
+) -> Sequence[Candidate]:
+    """Return as many candidates, the likeliest first, as there is time to compare after some steps each."""
+    first = candidates[0]
+    train(first, rows[first.view], seconds, seed, steps=2)
+    timed = train(first, rows[first.view], seconds, seed, steps=4)
+    if timed is None:
+        return candidates
+    step = timed.seconds / timed.steps
+    most = int(CHOOSING * seconds / (COMPARED * step))
+    if most < len(candidates):
+        report(f"a step takes {1000 * step:.0f} ms: {max(1, most)} of {len(candidates)} flows are tried")
+    return candidates[: max(1, most)]
+
+
 def _nats(run: Run) -> float:
     return run.trained.nats
 
@@ -92,7 +114,7 @@ def _further(
         report(f"{candidate.name}: training gave up")
         return None
     report(
-        f"{candidate.name}: {found.nats:.3f} nats after {found.steps} {'' if start is None else 'more '}steps "
-        f"in {found.seconds:.1f} s"
+        f"{candidate.name}: {found.nats:.3f} nats after {found.steps} {'' if start is None else 'more '}"
+        f"steps in {found.seconds:.1f} s"
     )
     return Run(candidate, found)

@@ -24,8 +24,8 @@ Array = NDArray[np.float64]
 class Members(Part, nn.Module):
     """p(x | c) = Σₘ wₘ · mean over a member's flows of p(u | c) │det ∂u/∂x│, u being x in the flow's view.
 
-    A member of several flows is one whose folds were trained apart. Views are computed in float64, flows each
-    in its own dtype; contexts are standardised by the two buffers first.
+    A member of several flows is one whose folds were trained apart. Views are computed in float64, flows
+    each in its own dtype; contexts are standardised by the two buffers first.
 
     Args:
         views: coordinates of x, in float64.
@@ -52,11 +52,11 @@ class Members(Part, nn.Module):
     ) -> None:
         super().__init__()
         fits = len(flows) == len(view_of) == len(member_of) > 0 and len(weights) == len(names)
-        if not fits or set(member_of) != set(range(len(weights))) or not 0 <= min(view_of):
+        if not fits or set(member_of) != set(range(len(weights))) or not min(view_of) >= 0:
             raise ConfigError(
                 f"{len(flows)} flows of view_of={list(view_of)!r:.80}, member_of={list(member_of)!r:.80}, "
-                f"{len(weights)} weights and {len(names)} names do not fit; expected a view and a member for "
-                "each flow, and a weight and a name for each member."
+                f"{len(weights)} weights and {len(names)} names do not fit; expected a view and a member "
+                "for each flow, and a weight and a name for each member."
             )
         if max(view_of) >= len(views) or min(weights) <= 0 or not np.isfinite(weights).all():
             raise ConfigError(
@@ -99,7 +99,7 @@ class Members(Part, nn.Module):
         if context is None or np.shape(context) != (rows, self.context):
             given = "none" if context is None else f"shape {np.shape(context)}"
             raise ShapeError(
-                f"context has {given}; expected ({rows}, {self.context}): pass one row of context for each row."
+                f"context has {given}; expected ({rows}, {self.context}): pass one row for each row."
             )
         c = torch.from_numpy(np.ascontiguousarray(context, dtype=np.float64))
         return (c - self.get_buffer("context_loc")) / self.get_buffer("context_scale")

@@ -1,8 +1,8 @@
 """The flows that may be tried on a table: which, how large, and how they are trained.
 
-Autoregressive splines need few layers, and learn most in a second; couplings draw samples in one pass; affine
-layers take the least parameters a column, for tables of hundreds of columns. Sizes follow the rows: a
-network that can learn a few hundred rows by heart is of no use.
+Autoregressive splines need few layers, and learn most in a second; couplings draw samples in one pass;
+affine layers take the least parameters a column, for tables of hundreds of columns. Sizes follow the
+rows: a network that can learn a few hundred rows by heart is of no use.
 """
 
 from __future__ import annotations
@@ -100,18 +100,13 @@ def portfolio(
     if columns * bins > 1_000:
         bins = 4
     batch = 64 if few else 256 if rows < 20_000 else 512
-    settings = {
-        "width": width,
-        "bins": bins,
-        "batch_size": batch,
-        "weight_decay": 1e-2 if few else 1e-4,
-        "noise": 0.05 if few else 0.02 if rows < 10_000 else 0.0,
-    }
-    found: list[Candidate] = []
-    for view in views:
-        found.append(Candidate("spline-autoregressive", view, 2, **settings))
-        found.append(Candidate("spline-coupling", view, 4 if few else 6, **settings))
-        found.append(Candidate("affine", view, 3, **settings))
+    decay, noise = (1e-2 if few else 1e-4), (0.05 if few else 0.02 if rows < 10_000 else 0.0)
+    depths = {"spline-autoregressive": 2, "spline-coupling": 4 if few else 6, "affine": 4}
+    found = [
+        Candidate(kind, view, depth, width, False, bins, 5e-3, batch, decay, noise)
+        for kind, depth in depths.items()
+        for view in views
+    ]
     if architecture != "auto":
         return [c for c in found if c.architecture == architecture]
     if columns > 150:

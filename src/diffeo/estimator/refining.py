@@ -1,4 +1,4 @@
-"""More rows for a mixture that was fitted before: flows go on from their weights, the rest is fitted anew."""
+"""More rows for a mixture that was fitted: flows go on from their weights, the rest is fitted anew."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def refined_entries(
     trains a copy.
     """
     views = {_kind(model.view(k)): model.view(k) for k in range(len(model.flows))}
-    table = Table(x, folds, context, None, None, seed, {k: [v] * (len(folds) + 1) for k, v in views.items()})
+    table = Table(
+        x, folds, context, None, None, seed, {k: [v] * (len(folds) + 1) for k, v in views.items()}
+    )
     bases = [model.flow(model.flows_of(m)[0]).base for m in range(len(model.weights))]
     fixed = [base for base in bases if isinstance(base, FullMixture)]
     kinds = ["kernel"] * any(b.shared for b in fixed)
@@ -52,11 +54,15 @@ def refined_entries(
             view = model.view(place)
             own = Table(x, folds, context, None, None, seed, {"own": [view] * (len(folds) + 1)})
             waiting = (len(moving) - count) * len(folds) - fold
-            candidate = Candidate(model.names[member], "own", 1, 1, batch_size=64 if len(x) < 2_000 else 512)
+            candidate = Candidate(
+                model.names[member], "own", 1, 1, batch_size=64 if len(x) < 2_000 else 512
+            )
             seconds = 0.9 * clock.left / waiting
             start = model.flow(place).float()
             found = train(candidate, own.pair("own", fold), seconds, seed + fold, start, steps=clock.steps)
-            flow = exact(own, "own", fold, start if found is None else found.flow, report, candidate.architecture)
+            flow = exact(
+                own, "own", fold, start if found is None else found.flow, report, candidate.architecture
+            )
             trained.append(flow)
             found_views.append(view)
             held.append(held_of(own, "own", fold, flow))

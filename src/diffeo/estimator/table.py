@@ -140,7 +140,9 @@ class Table:
         )
 
 
-def checked(x: object, folds: Folds, context: object) -> tuple[Array, list[tuple[Index, Index]], Array | None]:
+def checked(
+    x: object, folds: Folds, context: object
+) -> tuple[Array, list[tuple[Index, Index]], Array | None]:
     """Return rows, folds and contexts as arrays, or say what is wrong with them.
 
     Raises:
@@ -161,8 +163,8 @@ def checked(x: object, folds: Folds, context: object) -> tuple[Array, list[tuple
     if len(constant):
         k = int(constant[0])
         raise DataError(
-            f"x has one value only, {rows[0, k]:g}, in column {k} ({len(constant)} such column(s)); expected "
-            "columns that vary, since no density describes these. Leave them out."
+            f"x has one value only, {rows[0, k]:g}, in column {k} ({len(constant)} such column(s)); "
+            "expected columns that vary, since no density describes these. Leave them out."
         )
     given = None
     if context is not None:
@@ -177,8 +179,8 @@ def checked(x: object, folds: Folds, context: object) -> tuple[Array, list[tuple
     for k, (train, held) in enumerate(pairs):
         if len(train) < 2 or not len(held):
             raise DataError(
-                f"folds[{k}] has {len(train)} training rows and {len(held)} held-out rows; expected at least 2 "
-                "and 1."
+                f"folds[{k}] has {len(train)} training rows and {len(held)} held-out rows; expected at "
+                "least 2 and 1."
             )
     if not pairs:
         raise DataError("folds is empty; expected at least one pair (training rows, held-out rows).")

@@ -38,7 +38,8 @@ PART = 65_536
 class Pair:
     """The rows of one fold in a view: what is trained on, and what is watched; contexts or None.
 
-    ``offset`` is the view's mean log-determinant on the watched rows: with it, nats are per unit of the data.
+    ``offset`` is the view's mean log-determinant on the watched rows: with it, nats are per unit of the
+    data.
     """
 
     train: Tensor
@@ -133,4 +134,3 @@ def scored(flow: Flow, u: Tensor, context: Tensor | None) -> NDArray[np.float64]
         part = slice(start, start + PART)
         found[part] = flow.log_prob(u[part], None if context is None else context[part]).double().numpy()
     return found
-

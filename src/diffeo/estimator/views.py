@@ -1,8 +1,8 @@
 """Views: coordinates u in which columns are modelled, log p(x) = log p(u) + Σⱼ log duⱼ/dxⱼ.
 
 A view moves each column by itself, so that what is known of some columns stays known. It is computed in
-float64, where a column of 10⁹ ± 1 loses nothing; flows read u in float32, where numbers of size one keep seven
-digits.
+float64, where a column of 10⁹ ± 1 loses nothing; flows read u in float32, where numbers of size one keep
+seven digits.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ def make_view(kind: str, x: Array, low: Bound = None, high: Bound = None, seed: 
     """Return the view of that kind, read off training rows.
 
     Args:
-        kind: "gaussian" (each column becomes a standard normal: its quantiles are learned) or "standard" (mean 0
-            and deviation 1, for columns without bounds).
+        kind: "gaussian" (each column becomes a standard normal: its quantiles are learned) or "standard"
+            (mean 0 and deviation 1, for columns without bounds).
         x: rows, (rows, columns).
-        low, high: bounds of the columns, None where there is none.
+        low: lower bounds of the columns, None where there is none.
+        high: upper bounds.
         seed: of the sample that is read where there are many rows.
     """
     columns = x.shape[1]
@@ -60,7 +61,7 @@ def _listed(bound: Bound) -> list[float | None] | None:
 def seen(
     view: Bijection, x: Array, dtype: Any = np.float64, index: NDArray[np.int64] | None = None
 ) -> tuple[Any, Array]:
-    """Return u of ``dtype`` and Σⱼ log duⱼ/dxⱼ of each row, or of those at ``index``: no other copy is made."""
+    """Return u of ``dtype`` and Σⱼ log duⱼ/dxⱼ of each row, or of those at ``index``, without a copy."""
     count = len(x) if index is None else len(index)
     u, log_det = np.empty((count, x.shape[1]), dtype), np.empty(count)
     for start in range(0, count, PART):

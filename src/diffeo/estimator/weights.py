@@ -1,12 +1,12 @@
 """The weights of a mixture of densities, by EM on held-out log-densities.
 
-L(w) = Σₙ log Σₘ wₘ p_m(xₙ) is concave in w, so EM finds its one maximum: wₘ ← mean over n of wₘ p_m / Σ w p. A
-Dirichlet prior of half a row for each member keeps a member that the held-out rows never needed: a row to come
-may. No member can then cost more than −log of its weight, which is what makes the mixture about as good as its
-best member at least.
+L(w) = Σₙ log Σₘ wₘ p_m(xₙ) is concave in w, so EM finds its one maximum: wₘ ← mean over n of wₘ p_m / Σ w
+p. A Dirichlet prior of half a row for each member keeps a member that the held-out rows never needed: a
+row to come may. No member can then cost more than −log of its weight, which is what makes the mixture
+about as good as its best member at least.
 
-Sources: Dempster, Laird & Rubin (1977); Smyth & Wolpert, *Linearly combining density estimators via stacking*
-(1999); the half row: Krichevsky & Trofimov, *The performance of universal encoding* (1981).
+Sources: Dempster, Laird & Rubin (1977); Smyth & Wolpert, *Linearly combining density estimators via
+stacking* (1999); the half row: Krichevsky & Trofimov, *The performance of universal encoding* (1981).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def mixed(log_probs: Array, weights: Array) -> Array:
         return np.log(np.exp(terms - safe[:, None]).sum(1)) + safe
 
 
-def pruned(log_probs: Array, always: Array, cost: float = 5e-4) -> Array:
+def pruned(log_probs: Array, always: NDArray[np.bool_], cost: float = 5e-4) -> NDArray[np.bool_]:
     """Return which members to keep, (members,) booleans: scores cost time, and some members add nothing.
 
     The least of them is left out as long as the held-out rows lose less than ``cost`` nats on average;
