@@ -95,17 +95,22 @@ def portfolio(
         architecture: "auto", or the only one of :data:`ARCHITECTURES` that may be tried.
     """
     few = rows < 2_000
-    width = 32 if rows < 500 else 64 if rows < 5_000 else 128
     bins = 4 if few else 8
     if columns * bins > 1_000:
         bins = 4
-    batch = 64 if few else 256 if rows < 20_000 else 512
+    batch = 64 if few else 256
     decay, noise = (1e-2 if few else 1e-4), (0.05 if few else 0.02 if rows < 10_000 else 0.0)
-    depths = {"spline-autoregressive": 2, "spline-coupling": 4 if few else 6, "affine": 4}
+    small = 32 if rows < 500 else 64
+    sizes = {
+        "spline-coupling": (4 if few else 8, small),
+        "spline-autoregressive": (2, small if rows < 5_000 else 128),
+        "affine": (4, small),
+    }
+    rate = 3e-3 if few else 8e-3
     found = [
-        Candidate(kind, view, depth, width, False, bins, 5e-3, batch, decay, noise)
-        for kind, depth in depths.items()
+        Candidate(kind, view, depth, width, False, bins, rate, batch, decay, noise)
         for view in views
+        for kind, (depth, width) in sizes.items()
     ]
     if architecture != "auto":
         return [c for c in found if c.architecture == architecture]
