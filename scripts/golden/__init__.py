@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from golden import bases, bijections, conditioners, foundation, laws, mixed
+from golden import bases, bijections, conditioners, foundation, laws, mixed, mixtures
 from golden.material import Made
 
 RECIPES: dict[str, Callable[[], Made]] = {
@@ -18,6 +18,7 @@ RECIPES: dict[str, Callable[[], Made]] = {
         foundation.box,
         foundation.splines,
         foundation.table,
+        mixtures.members,
         laws.searched,
         laws.tails,
         laws.polynomials,

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import diffeo
+from diffeo.estimator import Members
 from diffeo.files import describe_file
 from diffeo.registry import registered
 from diffeo.tables import Encoded, MixedDensity, TableModel
@@ -20,6 +21,20 @@ FILES = sorted(GOLDEN.rglob("*.safetensors"))
 
 def named(path: Path) -> str:
     return path.relative_to(GOLDEN).as_posix()
+
+
+class Answers:
+    def __init__(self, members):
+        self.members = members
+
+    def log_prob(self, x, context):
+        return torch.from_numpy(self.members.log_prob(x.numpy(), context))
+
+    def encode(self, x, context):
+        return torch.from_numpy(self.members.encode(0, x.numpy(), context))
+
+    def decode(self, z, context):
+        return torch.from_numpy(self.members.decode(0, z.numpy(), context))
 
 
 @pytest.mark.parametrize("path", FILES, ids=named)
@@ -35,6 +50,7 @@ def test_a_golden_file_gives_its_recorded_numbers(path):
     given = {k: torch.tensor(v, dtype=torch.float64) for k, v in numbers.items() if isinstance(v, list)}
     x, context = given["x"], given.get("context")
     flow = model.as_flow() if isinstance(model, TableModel) else model.double()
+    flow = Answers(flow) if isinstance(flow, Members) else flow
     torch.testing.assert_close(flow.log_prob(x, context), given["log_prob"], rtol=1e-6, atol=1e-9)
     torch.testing.assert_close(flow.encode(x, context), given["z"], rtol=1e-6, atol=1e-9)
     torch.testing.assert_close(flow.decode(given["z"], context), given["decoded"], rtol=1e-6, atol=1e-9)
