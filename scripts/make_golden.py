@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 import diffeo
-from diffeo.estimator import Members
+from diffeo.estimator import Members, Stored
 from diffeo.files import save
 from diffeo.tables import Encoded, MixedDensity, TableModel
 from golden import RECIPES
@@ -53,6 +53,7 @@ class Answers:
 def recorded(path: Path, x: Tensor, context: Tensor | None) -> dict[str, Any]:
     """Return what the model in ``path`` gives for the first rows, in float64."""
     model = diffeo.load(path)
+    model = model.members if isinstance(model, Stored) else model
     if isinstance(model, MixedDensity):
         return recorded_table(model, x, context)
     flow: Any = model.as_flow() if isinstance(model, TableModel) else model.double()

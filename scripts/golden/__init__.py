@@ -19,6 +19,7 @@ RECIPES: dict[str, Callable[[], Made]] = {
         foundation.splines,
         foundation.table,
         mixtures.members,
+        mixtures.joint,
         laws.searched,
         laws.tails,
         laws.polynomials,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from diffeo.bijections import Identity, Standardize
 from diffeo.distributions import FullMixture, StandardNormal
-from diffeo.estimator import Members
+from diffeo.estimator import Members, Stored
 from diffeo.flows import Flow
 from diffeo.laws import Affine
 from golden.material import Made, chained, coupled, normal
@@ -20,3 +20,10 @@ def members() -> Made:
     normals = Flow(wide, Identity()).double()
     model = Members([view, Identity()], [flow, normals], [0, 1], [0, 1], [0.75, 0.25], ["flow", "normal"])
     return model.double().eval(), x, None
+
+
+def joint() -> Made:
+    """Return what a file of a FlowDensity of continuous columns holds."""
+    model, x, context = members()
+    assert isinstance(model, Members)
+    return Stored(None, model, 0), x, context

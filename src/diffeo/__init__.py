@@ -18,6 +18,7 @@ from diffeo._version import __version__
 if TYPE_CHECKING:
     from diffeo import bijections, conditioners, distributions, errors, flows, laws, tables, toys
     from diffeo.diagnostics import verify
+    from diffeo.estimator import FlowDensity
     from diffeo.files import load
     from diffeo.flows import Flow
     from diffeo.registry import register
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FitResult",
     "Flow",
+    "FlowDensity",
     "Schema",
     "TrainConfig",
     "__version__",
@@ -47,6 +49,7 @@ __all__ = [
 #: Where each name lives that is not a folder of its own.
 _HOMES = {
     "FitResult": "training",
+    "FlowDensity": "estimator",
     "Flow": "flows",
     "Schema": "tables",
     "TrainConfig": "training",

@@ -10,6 +10,7 @@ from diffeo.testing.compiled import one_graph
 
 #: Kinds that are no part of a density's formula: what they are is tested where it is said.
 NOT_PARTS = {
+    "estimator.Joint": "what the file of a FlowDensity holds; tests/estimator",
     "estimator.Members": "weighted flows in views of the data; tests/estimator",
     "tables.Column": "a name in a schema; tests/tables",
     "tables.MixedDensity": "of encoded rows, not of vectors; tests/tables",

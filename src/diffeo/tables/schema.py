@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diffeo.errors import ConfigError, DataError, FileError, a_path, did_you_mean
 from diffeo.tables.columns import Column
@@ -181,6 +182,11 @@ class Schema:
         if texts:
             warnings.warn(" ".join(texts), UserWarning, stacklevel=2)
         return Encoded(state, value)
+
+    def holes(self, data: Any) -> NDArray[np.bool_]:
+        """Return which cells of a table are missing, (rows, columns), in the order of the model."""
+        frame = open_frame(data)
+        return np.stack([frame.read(self._place(frame, name)).missing for name in self.order], axis=1)
 
     def decode(self, encoded: Encoded) -> Any:
         """Return rows as a table of the kind that the schema was made from: names, order, dtypes,

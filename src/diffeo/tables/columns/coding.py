@@ -81,17 +81,12 @@ def atoms_of(variable: Variable, numbers: Value) -> State:
     return np.where(atoms[place] == numbers, order[place], -1).astype(np.int64)
 
 
-def numeric_states(
-    variable: Variable, numbers: Value, possible: NDArray[np.bool_], *, inside: bool
-) -> tuple[State, Value]:
-    """Return states and values of numbers: atoms first, then state 0 within the bounds.
-
-    ``inside``: a number at a bound is possible only as an atom (it has no density of its own).
-    """
+def numeric_states(variable: Variable, numbers: Value, possible: NDArray[np.bool_]) -> tuple[State, Value]:
+    """Return states and values of numbers: atoms first, then state 0 within the bounds, these included."""
     level = atoms_of(variable, numbers)
     if variable.low is not None:
-        possible = possible & (numbers > variable.low if inside else numbers >= variable.low)
+        possible = possible & (numbers >= variable.low)
     if variable.high is not None:
-        possible = possible & (numbers < variable.high if inside else numbers <= variable.high)
+        possible = possible & (numbers <= variable.high)
     state = np.where(level >= 0, level + 1, np.where(possible, 0, IMPOSSIBLE))
     return state, numbers

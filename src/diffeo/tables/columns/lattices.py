@@ -52,7 +52,7 @@ class LatticeCoding(Coding):
         else:
             on &= (units.astype(np.int64) - self.first) % self.step == 0
         numbers = np.where(on, units / 10.0**self.decimals, np.nan)
-        state, value = numeric_states(self.variable, numbers, on, inside=False)
+        state, value = numeric_states(self.variable, numbers, on)
         return self.with_missing(state, value, cells.missing)
 
     def moved(self, cells: Cells, value: Value) -> NDArray[np.bool_]:

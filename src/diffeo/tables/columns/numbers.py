@@ -31,7 +31,7 @@ class NumberCoding(Coding):
             numbers = np.full(len(cells), np.nan)
         else:
             numbers = cells.numbers()
-        state, value = numeric_states(self.variable, numbers, np.isfinite(numbers), inside=True)
+        state, value = numeric_states(self.variable, numbers, np.isfinite(numbers))
         return self.with_missing(state, value, cells.missing)
 
     def decode(self, state: State, value: Value) -> Cells:

@@ -43,7 +43,7 @@ class TimeCoding(Coding):
         if self.step:
             on = on & (ticks % self.step == 0)
         numbers = np.where(on, seconds(ticks, self.unit), np.nan)
-        state, value = numeric_states(self.variable, numbers, on, inside=not self.step)
+        state, value = numeric_states(self.variable, numbers, on)
         return self.with_missing(state, value, cells.missing)
 
     def _ticks(self, cells: Cells) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -14,6 +14,8 @@ from torch import nn
 from diffeo.errors import ConfigError, ShapeError, at_least
 from diffeo.files import save
 from diffeo.registry import Part, register
+from diffeo.tables.mixed.columns import drawn_state
+from diffeo.tables.mixed.latent import decoded, latent
 from diffeo.tables.mixed.model import MixedModel
 from diffeo.tables.mixed.settings import MixedSettings
 from diffeo.tables.variable import Encoded, Variable, check_encoded
@@ -35,6 +37,7 @@ class MixedDensity(Part, nn.Module):
     Args:
         models: the models, of the same variables.
         weights: the weight of each, positive, of sum 1.
+        given: how many leading columns are a context: the density is p(other columns | these).
 
     Raises:
         ConfigError: there is no model, they differ in their variables, or the weights are none.
@@ -50,8 +53,9 @@ class MixedDensity(Part, nn.Module):
     ((400,), (40,), (3, 2))
     """
 
-    def __init__(self, models: Sequence[MixedModel], weights: Sequence[float]) -> None:
+    def __init__(self, models: Sequence[MixedModel], weights: Sequence[float], given: int = 0) -> None:
         super().__init__()
+        at_least("given", given, 0)
         if not models or len(models) != len(weights):
             raise ConfigError(
                 f"models has {len(models)} entries and weights {len(weights)}; expected a weight for each "
@@ -63,6 +67,7 @@ class MixedDensity(Part, nn.Module):
             raise ConfigError(f"weights={list(weights)!r:.80} must be positive, with sum 1.")
         self.models = nn.ModuleList(models)
         self.weights = [float(weight) for weight in weights]
+        self.given = given
 
     @property
     def variables(self) -> tuple[Variable, ...]:
@@ -82,6 +87,8 @@ class MixedDensity(Part, nn.Module):
         *,
         budget: float,
         seed: int = 0,
+        steps: int | None = None,
+        given: int = 0,
         settings: MixedSettings | None = None,
         report: Callable[[str], Any] | None = None,
     ) -> tuple[MixedDensity, Floats]:
@@ -97,6 +104,9 @@ class MixedDensity(Part, nn.Module):
             folds: pairs of training rows and held-out rows, by number.
             budget: seconds, at most.
             seed: of initial weights, of the order of rows and of numbers spread over their cells.
+            steps: if given, each training takes that many steps at most and the clock decides nothing: the
+                same seed then gives the same density.
+            given: how many leading columns are a context.
             settings: sizes and training; from the size of the table if not given.
             report: told of the progress, a line at a time.
 
@@ -107,31 +117,73 @@ class MixedDensity(Part, nn.Module):
         Raises:
             ConfigError, ShapeError, DataError: an argument cannot be used.
         """
-        from diffeo.tables.mixed.fitting import fitted
+        from diffeo.tables.mixed.fitting import Going, fitted, silent
 
-        return fitted(
-            tuple(variables), encoded, folds, budget=budget, seed=seed, settings=settings, report=report
-        )
+        going = Going(budget, steps, given, seed, settings, report or silent)
+        return fitted(tuple(variables), encoded, folds, going)
 
-    def log_prob(self, encoded: Encoded) -> Floats:
-        """Return log p of each row, in nats, float64; −∞ where the variables hold a row impossible."""
-        each = np.stack([model.log_prob(encoded) for model in self._parts])
-        return mixed(each + np.log(self.weights)[:, None])
+    def refine(
+        self,
+        encoded: Encoded,
+        folds: Folds,
+        *,
+        budget: float,
+        seed: int = 0,
+        steps: int | None = None,
+        report: Callable[[str], Any] | None = None,
+    ) -> tuple[MixedDensity, Floats]:
+        """Return a density whose trained models went on from their weights, on these rows.
+
+        The variables and their marginals stay as they are; the weights are found anew. Arguments and what
+        is returned are those of :meth:`fit`.
+        """
+        from diffeo.tables.mixed.fitting import Going, refined, silent
+
+        going = Going(budget, steps, self.given, seed, None, report or silent)
+        return refined(self._parts, encoded, folds, going)
+
+    def log_prob(self, encoded: Encoded, stop: int | None = None) -> Floats:
+        """Return log p(columns given … stop − 1 | the given ones) of each row, in nats, float64.
+
+        All columns without ``stop``. −∞ where the variables hold one of these cells impossible.
+        """
+        return mixed(self._each(encoded, stop))
+
+    def _each(self, encoded: Encoded, stop: int | None = None) -> Floats:
+        """Return log wₘ pₘ, (models, rows)."""
+        each = np.stack([model.log_prob(encoded, self.given, stop) for model in self._parts])
+        return each + np.log(self.weights)[:, None]
 
     def forward(self, encoded: Encoded) -> Floats:
         """Return ``log_prob``."""
         return self.log_prob(encoded)
 
-    def sample(self, rows: int, seed: int) -> Encoded:
+    def sample(self, rows: int, seed: int, prefix: Encoded | None = None) -> Encoded:
         """Return rows drawn from the density; the same seed gives the same rows.
 
         Each is drawn column by column by a model that its weight drew; numbers of a lattice as the point
         whose cell a continuous draw falls into, which has exactly the probability of the cell.
+
+        Args:
+            rows: how many; not read with a prefix, which has its own number.
+            seed: of the draws.
+            prefix: the first columns, known: the others are drawn given these, by models that are drawn
+                by their weights times how likely they hold the prefix.
         """
         at_least("rows", rows, 0)
         columns = len(self.variables)
-        nothing = Encoded(np.zeros((rows, columns), np.int64), np.full((rows, columns), np.nan))
-        return self._drawn(nothing, np.zeros((rows, columns), np.bool_), seed, missing=True)[0]
+        rows = rows if prefix is None else len(prefix)
+        state, value = np.zeros((rows, columns), np.int64), np.full((rows, columns), np.nan)
+        known, odds = np.zeros((rows, columns), np.bool_), None
+        if prefix is not None:
+            count = prefix.state.shape[1]
+            state[:, :count], value[:, :count], known[:, :count] = prefix.state, prefix.value, True
+            odds = self._each(Encoded(state, value), count)
+        elif self.given:
+            raise ConfigError(
+                f"prefix is None; expected rows of the {self.given} columns that this density is given."
+            )
+        return self._drawn(Encoded(state, value), known, seed, missing=True, odds=odds)[0]
 
     def complete(self, encoded: Encoded, known: NDArray[np.bool_], seed: int) -> tuple[Encoded, Floats]:
         """Return each row with its unknown cells drawn, and the log-weight of the draw.
@@ -159,15 +211,23 @@ class MixedDensity(Part, nn.Module):
         return self._drawn(encoded, known, seed, missing=False)
 
     def _drawn(
-        self, encoded: Encoded, known: NDArray[np.bool_], seed: int, *, missing: bool
+        self,
+        encoded: Encoded,
+        known: NDArray[np.bool_],
+        seed: int,
+        *,
+        missing: bool,
+        odds: Floats | None = None,
     ) -> tuple[Encoded, Floats]:
         check_encoded(self.variables, encoded)
         at_least("seed", seed, 0)
         generator = torch.Generator().manual_seed(seed)
         state, value, weight = encoded.state.copy(), encoded.value.copy(), np.zeros(len(encoded))
-        ends = torch.tensor(self.weights, dtype=torch.float64).cumsum(0)
-        level = torch.rand(len(encoded), generator=generator, dtype=torch.float64) * ends[-1]
-        chosen = torch.searchsorted(ends, level, right=True).clamp(max=len(ends) - 1).numpy()
+        if odds is None:
+            odds = np.broadcast_to(np.log(self.weights)[:, None], (len(self.weights), len(encoded)))
+        best = odds.max(0)
+        log_p = torch.from_numpy(odds - np.where(np.isfinite(best), best, 0.0)).T
+        chosen = drawn_state(log_p.nan_to_num(nan=0.0), generator).numpy()
         for number, model in enumerate(self._parts):
             mine = np.flatnonzero(chosen == number)
             if len(mine):
@@ -176,6 +236,17 @@ class MixedDensity(Part, nn.Module):
                 )
                 state[mine], value[mine] = drawn.state, drawn.value
         return Encoded(state, value), weight
+
+    def encode(self, encoded: Encoded) -> Floats:
+        """Return the latent numbers of rows, (rows, columns), NaN in given columns; see ``latent``."""
+        return latent(self._heaviest(), encoded, self.given)
+
+    def decode(self, z: Floats, prefix: Encoded | None = None) -> Encoded:
+        """Return the rows of latent numbers; ``prefix`` has the given columns."""
+        return decoded(self._heaviest(), z, prefix, self.given)
+
+    def _heaviest(self) -> MixedModel:
+        return self._parts[int(np.argmax(self.weights))]
 
     def save(self, path: str | PathLike[str], extra: dict[str, Any] | None = None) -> None:
         """Write one ``.safetensors`` file that :func:`diffeo.load` reads; ``extra`` is plain JSON data."""

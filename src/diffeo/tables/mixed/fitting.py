@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
+import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -41,91 +44,168 @@ class _Fold:
     held: Floats  # (models, rows)
 
 
+@dataclass(frozen=True)
+class Going:
+    """How a fit goes.
+
+    Attributes:
+        budget: seconds, which may be infinite.
+        steps: of each training, if the clock is not to decide.
+        given: leading columns that are a context.
+        seed: of everything random.
+        settings: sizes and training, None for those of the table's size.
+        say: told of the progress.
+    """
+
+    budget: float
+    steps: int | None
+    given: int
+    seed: int
+    settings: MixedSettings | None
+    say: Callable[[str], Any]
+
+    def checked(self, folds: Folds) -> Going:
+        """Return this, or raise where it or the folds cannot be used."""
+        if self.steps is None or self.budget != math.inf:
+            number("budget", self.budget, above=0)
+        at_least("steps", self.steps, 1, optional=True)
+        at_least("seed", self.seed, 0)
+        if not len(folds):
+            raise DataError("folds is empty; expected at least one pair of training and held-out rows.")
+        for k, (train, _) in enumerate(folds):
+            if not len(train):
+                raise DataError(f"folds[{k}] has no training rows; expected at least one.")
+        return self
+
+
 def fitted(
-    variables: tuple[Variable, ...],
-    encoded: Encoded,
-    folds: Folds,
-    *,
-    budget: float,
-    seed: int,
-    settings: MixedSettings | None,
-    report: Callable[[str], Any] | None,
+    variables: tuple[Variable, ...], encoded: Encoded, folds: Folds, going: Going
 ) -> tuple[MixedDensity, Floats]:
     """Return the density and the log-densities of held-out rows: see :meth:`MixedDensity.fit`."""
-    begun = time.perf_counter()
     check_encoded(variables, encoded)
-    number("budget", budget, above=0)
-    at_least("seed", seed, 0)
-    if not len(folds):
-        raise DataError("folds is empty; expected at least one pair of training and held-out rows.")
-    say = report or _silent
+
+    def models(train: Encoded, share: float, seed: int) -> tuple[list[MixedModel], MixedSettings]:
+        chosen = going.settings or settings_for(len(train), variables, min(share, 1e6))
+        return _untrained(variables, train, chosen, seed), chosen
+
+    return _folded(encoded, folds, going.checked(folds), models)
+
+
+def refined(
+    models: Sequence[MixedModel], encoded: Encoded, folds: Folds, going: Going
+) -> tuple[MixedDensity, Floats]:
+    """Return the density whose trained models went on, on these rows: see :meth:`MixedDensity.refine`."""
+    variables = models[0].variables
+    check_encoded(variables, encoded)
+    products = [model for model in models if not len(model.rows.network.degrees)]
+    trained = [model for model in models if len(model.rows.network.degrees)]
+    turn = itertools.count()
+
+    def again(train: Encoded, share: float, seed: int) -> tuple[list[MixedModel], MixedSettings]:
+        settings = settings_for(len(train), variables, min(share, 1e6))
+        settings = replace(settings, learning_rate=0.5 * settings.learning_rate)
+        k = next(turn)
+        own = [copy.deepcopy(group[k % len(group)]) for group in (products, trained) if group]
+        # The marginals are those that the models know; the product of them alone is theirs too.
+        return own if products else [_product_of(own[0], train), *own], settings
+
+    return _folded(encoded, folds, going.checked(folds), again)
+
+
+def _folded(
+    encoded: Encoded,
+    folds: Folds,
+    going: Going,
+    models: Callable[[Encoded, float, int], tuple[list[MixedModel], MixedSettings]],
+) -> tuple[MixedDensity, Floats]:
+    begun = time.perf_counter()
     done = list[_Fold]()
     for k, (train, held) in enumerate(folds):
-        if not len(train):
-            raise DataError(f"folds[{k}] has no training rows; expected at least one.")
-        left = budget - (time.perf_counter() - begun)
-        share = left / (len(folds) - k)
+        share = (going.budget - (time.perf_counter() - begun)) / (len(folds) - k)
         rows = encoded.rows(train), encoded.rows(held)
-        chosen = settings or settings_for(len(train), variables, share)
-        done.append(_fit_fold(variables, *rows, chosen, share, seed + k, say))
+        started = time.perf_counter()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(going.seed + k)
+            own, settings = models(rows[0], share, going.seed + k)
+        left = share - (time.perf_counter() - started)
+        done.append(_fit_fold(own, *rows, settings, left, going, going.seed + k))
     # Folds in which a model could not be trained have the product of marginals alone.
     both = [fold for fold in done if len(fold.models) == 2]
     share = _shares(np.concatenate([fold.held for fold in both], 1)) if both else np.ones(1)
-    models, weights, log_p = list[MixedModel](), list[float](), list[Floats]()
+    found, weights, log_p = list[MixedModel](), list[float](), list[Floats]()
     for fold in done:
         own = share if len(fold.models) == len(share) else np.ones(1)
-        models += [model for model, weight in zip(fold.models, own, strict=True) if weight > 0]
+        found += [model for model, weight in zip(fold.models, own, strict=True) if weight > 0]
         weights += [float(weight) / len(done) for weight in own if weight > 0]
         with np.errstate(divide="ignore"):
             log_p.append(mixed(fold.held + np.log(own)[:, None]))
-    held_out = np.concatenate(log_p)
     if len(share) == 2:
-        say(f"mixed columns: weight {share[1]:.3f} for trained models, {share[0]:.3f} for marginals")
-    return MixedDensity(models, weights), held_out
+        going.say(f"mixed columns: weight {share[1]:.3f} for trained models, {share[0]:.3f} for marginals")
+    return MixedDensity(found, weights, going.given), np.concatenate(log_p)
 
 
-def _silent(text: str) -> None:
+def silent(text: str) -> None:
+    """Say nothing."""
     del text
 
 
+def _untrained(
+    variables: tuple[Variable, ...], train: Encoded, settings: MixedSettings, seed: int
+) -> list[MixedModel]:
+    """Return the product of marginals, and a model that starts there unless rows are few."""
+    marginals = fit_marginals(variables, train, seed)
+    product = _model(variables, marginals, replace(settings, hidden=0), train)
+    z, _, ok = product.pack(train)
+    product.rows.initialise(z[ok])
+    if len(variables) < 2 or not settings.hidden or int(ok.sum()) < _FEWEST:
+        return [product]
+    trained = _model(variables, marginals, settings, train)
+    trained.rows.initialise(z[ok])
+    return [product, trained]
+
+
+def _product_of(model: MixedModel, train: Encoded) -> MixedModel:
+    """Return the product of a model's marginals."""
+    rows = MixedRows(*described(model.variables), hidden=0, components=1)
+    marginals = [m if isinstance(m, Gaussianize) else None for m in copy.deepcopy(model.marginals)]
+    product = MixedModel(model.variables, marginals, rows).eval()
+    product.inside.copy_(model.inside)
+    z, _, ok = product.pack(train)
+    product.rows.initialise(z[ok])
+    return product
+
+
 def _fit_fold(
-    variables: tuple[Variable, ...],
+    models: list[MixedModel],
     train: Encoded,
     held: Encoded,
     settings: MixedSettings,
     budget: float,
+    going: Going,
     seed: int,
-    say: Callable[[str], Any],
 ) -> _Fold:
     begun = time.perf_counter()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        marginals = fit_marginals(variables, train, seed)
-        product = _model(variables, marginals, replace(settings, hidden=0), train)
-        z, _, ok = product.pack(train)
-        z = z[ok]
-        product.rows.initialise(z)
-        z_held, _, ok_held = product.pack(held)
-        trained = None
-        if len(variables) > 1 and settings.hidden and len(z) >= _FEWEST and bool(ok_held.any()):
-            trained = _model(variables, marginals, settings, train)
-            trained.rows.initialise(z)
-    scoring = _seconds_of(product, trained, held)
-    models = [product]
-    log_p = [product.log_prob(held)]
-    before = float(np.mean(log_p[0][ok_held.numpy()])) if bool(ok_held.any()) else np.nan
-    if trained is not None:
-        left = budget - (time.perf_counter() - begun) - scoring
-        if left > 0 and _train(trained, z.float(), z_held[ok_held].float(), settings, left, seed):
-            models.append(trained)
-            log_p.append(trained.log_prob(held))
-            after = float(np.mean(log_p[1][ok_held.numpy()]))
-            say(
-                f"mixed columns: {len(z)} rows, {settings.hidden} × {settings.blocks} units: held out "
-                f"{after:.4f} nats, {after - before:+.4f} beside the product of marginals, in "
-                f"{time.perf_counter() - begun:.1f} s"
-            )
-    return _Fold(tuple(models), np.stack(log_p))
+    product, given = models[0], going.given
+    z, _, ok = product.pack(train)
+    z_held, _, ok_held = product.pack(held)
+    log_p = [product.log_prob(held, given)]
+    if len(models) == 1 or not bool(ok_held.any()):
+        return _Fold((product,), np.stack(log_p))
+    before = float(np.mean(log_p[0][ok_held.numpy()]))
+    trained = models[1]
+    left = budget - (time.perf_counter() - begun) - _seconds_of(trained, held)
+    if left > 0 and _train(
+        trained, z[ok].float(), z_held[ok_held].float(), settings, left, going.steps, seed
+    ):
+        log_p.append(trained.log_prob(held, given))
+        after = float(np.mean(log_p[1][ok_held.numpy()]))
+        going.say(
+            f"mixed columns: {int(ok.sum())} rows, {settings.hidden} × {settings.blocks} units: held out "
+            f"{after:.4f} nats, {after - before:+.4f} beside the product of marginals, in "
+            f"{time.perf_counter() - begun:.1f} s"
+        )
+        return _Fold((product, trained), np.stack(log_p))
+    return _Fold((product,), np.stack(log_p))
 
 
 def _model(
@@ -146,9 +226,8 @@ def _model(
     return model
 
 
-def _seconds_of(product: MixedModel, trained: MixedModel | None, held: Encoded) -> float:
+def _seconds_of(model: MixedModel, held: Encoded) -> float:
     """Return how long scoring the held-out rows will take, measured on a few of them."""
-    model = product if trained is None else trained
     few = held.rows(slice(0, 512))
     begun = time.perf_counter()
     model.log_prob(few)
@@ -156,18 +235,24 @@ def _seconds_of(product: MixedModel, trained: MixedModel | None, held: Encoded) 
 
 
 def _train(
-    model: MixedModel, z: Tensor, held: Tensor, settings: MixedSettings, budget: float, seed: int
+    model: MixedModel,
+    z: Tensor,
+    held: Tensor,
+    settings: MixedSettings,
+    budget: float,
+    steps: int | None,
+    seed: int,
 ) -> bool:
     """Train the model on packed rows; return whether that went well."""
     flow = Flow(model.rows.float(), Identity())
     config = TrainConfig(
-        time_budget=budget,
+        time_budget=budget if steps is None else None,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
         batch_size=settings.batch_size,
         averaging=settings.averaging,
         patience=settings.patience,
-        max_steps=settings.max_steps,
+        max_steps=settings.max_steps if steps is None else steps,
         seed=seed,
         device="cpu",
     )

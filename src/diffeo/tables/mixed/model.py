@@ -72,18 +72,24 @@ class MixedModel(Part, nn.Module):
     @torch.no_grad()
     def pack(self, encoded: Encoded) -> tuple[Tensor, Tensor, Tensor]:
         """Return packed rows, the sum of their log du/dx, and whether they are possible."""
+        z, slope, ok = self.pack_apart(encoded)
+        return z, slope.sum(-1), ok.all(-1)
+
+    @torch.no_grad()
+    def pack_apart(self, encoded: Encoded) -> tuple[Tensor, Tensor, Tensor]:
+        """Return packed rows, and for each column log du/dx and whether its cell is possible."""
         check_encoded(self.variables, encoded)
         z = torch.zeros(len(encoded), self.rows.layout.width, dtype=torch.float64)
-        slope, ok = torch.zeros(len(z), dtype=torch.float64), torch.ones(len(z), dtype=torch.bool)
+        slope = torch.zeros(len(z), len(self.variables), dtype=torch.float64)
+        ok = torch.ones(slope.shape, dtype=torch.bool)
         for column in range(len(self.variables)):
             state = torch.from_numpy(np.ascontiguousarray(encoded.state[:, column]))
             value = torch.from_numpy(np.ascontiguousarray(encoded.value[:, column]))
-            fine, more = self._pack_column(column, state, value, z)
-            slope, ok = slope + more, ok & fine
+            ok[:, column], slope[:, column] = self.pack_column(column, state, value, z)
         return z, slope, ok
 
-    def _pack_column(self, column: int, state: Tensor, value: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Write a column of packed rows; return whether it is possible, and log du/dx."""
+    def pack_column(self, column: int, state: Tensor, value: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Write one column into packed rows ``z``; return whether it is possible, and log du/dx."""
         variable, layout = self.variables[column], self.rows.layout
         ok = (state >= 0) & (state < variable.states)
         if variable.states > 1:
@@ -113,15 +119,28 @@ class MixedModel(Part, nn.Module):
         return [slice(k, k + part) for k in range(0, len(encoded), part)]
 
     @torch.no_grad()
-    def log_prob(self, encoded: Encoded) -> NDArray[np.float64]:
-        """Return log p of each row, in nats, float64; −∞ for rows that the variables hold impossible."""
+    def log_prob(self, encoded: Encoded, start: int = 0, stop: int | None = None) -> NDArray[np.float64]:
+        """Return log p(columns start … stop − 1 | columns before start) of each row, in nats, float64.
+
+        −∞ for rows of which one of these cells is impossible; NaN where an earlier one is.
+        """
         check_encoded(self.variables, encoded)
         found = np.empty(len(encoded))
         for part in self.packed_in_parts(encoded):
-            z, slope, ok = self.pack(encoded.rows(part))
-            log_p = self.rows.log_prob(z) + slope
-            found[part] = torch.where(ok, log_p, -torch.inf).numpy()
+            z, slope, ok = self.pack_apart(encoded.rows(part))
+            # What follows ``stop`` is not asked for, and may be anything.
+            each = self.rows.column_log_probs(self._possible(z, ok))[:, start:stop] + slope[:, start:stop]
+            total = torch.where(ok[:, start:stop], each, -torch.inf).sum(-1)
+            found[part] = torch.where(ok[:, :start].all(-1), total, torch.nan).numpy()
         return found
+
+    def _possible(self, z: Tensor, ok: Tensor) -> Tensor:
+        """Return packed rows with state 0 in the place of impossible states."""
+        for column, variable in enumerate(self.variables):
+            if variable.states > 1:
+                at = self.rows.layout.state_at[column]
+                z[:, at] = torch.where(ok[:, column], z[:, at], 0.0)
+        return z
 
     # -- draws -----------------------------------------------------------------------------------
 
@@ -170,7 +189,7 @@ class MixedModel(Part, nn.Module):
             drawn, number, allowed = self._draw(column, going, generator, missing)
             s = torch.where(given, torch.from_numpy(state[:, column]), drawn)
             v = torch.where(given, torch.from_numpy(value[:, column]), number)
-            ok, slope = self._pack_column(column, s, v, z)
+            ok, slope = self.pack_column(column, s, v, z)
             likely = self._log_prob_of_column(column, going, s, z) + slope
             weight += torch.where(given, torch.where(ok, likely, -torch.inf), allowed)
             going.show(column, z)
@@ -196,12 +215,16 @@ class MixedModel(Part, nn.Module):
         number = value_of(variable, self.marginals[column], going.mixture(column).draw(generator))
         atoms = torch.tensor([np.nan, *variable.atoms, np.nan], dtype=torch.float64)
         value = torch.where(state == 0, number, atoms[state])
+        return *self.as_atoms(column, state, value), allowed
+
+    def as_atoms(self, column: int, state: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Return states and values in which a lattice's number that is also an atom's is the atom."""
+        variable = self.variables[column]
         if variable.lattice:
-            # A number that is also an atom's is encoded as the atom, whichever way it was drawn.
             for level, atom in enumerate(variable.atoms, 1):
                 same = (state == 0) & ((value - atom).abs() < 0.5 * variable.lattice)
                 state, value = torch.where(same, level, state), torch.where(same, atom, value)
-        return state, value, allowed
+        return state, value
 
     def _log_prob_of_column(self, column: int, going: Columns, state: Tensor, z: Tensor) -> Tensor:
         """Return log p of a packed column given earlier ones, in the packed units."""

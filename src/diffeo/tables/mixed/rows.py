@@ -113,6 +113,10 @@ class MixedRows(Base):
 
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Return log p of packed rows."""
+        return self.column_log_probs(z, context).sum(-1)
+
+    def column_log_probs(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return log p of each column of packed rows given those before it, ``batch + (columns,)``."""
         context = self._read(context)
         z, context = join_batch(z, context, 1)
         safe, mark = safe_context(context)
@@ -123,10 +127,10 @@ class MixedRows(Base):
             columns = inputs.new_ones(*inputs.shape[:-1], len(self.layout.states))
             inputs = inputs * nn.functional.dropout(columns, self.dropout)[..., self.get_buffer("_shown")]
         theta = self.network(inputs, safe) if self.training else in_tiles(self.network, inputs, safe)
-        total = self._log_prob_of(theta, index, u, cell)
-        total = torch.where(valid, total, -torch.inf)
-        total = torch.where(real, total, torch.nan)
-        return total if mark is None else total + mark
+        each = self._log_probs_of(theta, index, u, cell)
+        each = torch.where(valid.unsqueeze(-1), each, -torch.inf)
+        each = torch.where(real.unsqueeze(-1), each, torch.nan)
+        return each if mark is None else each + mark.unsqueeze(-1)
 
     def _unpacked(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Return states, whether they exist, numbers, cells (3, …), and whether the row has no NaN."""
@@ -173,8 +177,8 @@ class MixedRows(Base):
             parts.append(waves(middle_of(z[:, at : at + 2].T)))
         return torch.cat([*parts, z[:, :0]], -1)
 
-    def _log_prob_of(self, theta: Tensor, index: Tensor, u: Tensor, cell: Tensor) -> Tensor:
-        """Return Σⱼ log p(column j), given the network's outputs."""
+    def _log_probs_of(self, theta: Tensor, index: Tensor, u: Tensor, cell: Tensor) -> Tensor:
+        """Return log p of each column, given the network's outputs."""
         layout = self.layout
         chosen, first = self._log_states(theta, index)
         mixtures = theta[..., layout.all_logits :].unflatten(
@@ -183,13 +187,14 @@ class MixedRows(Base):
         count, begin = len(layout.continuous), self.get_buffer("_start")
         has = index[..., self.get_buffer("_continuous")] == 0
         density = Normals(mixtures[..., :count, :, :], begin).log_density(u)
-        total = chosen.sum(-1) + torch.where(has, density, 0.0).sum(-1)
+        places = self.get_buffer("_continuous")
+        each = chosen.index_add(-1, places, torch.where(has, density, 0.0))
         if layout.cells:
             at = self.get_buffer("_cells")
             law = Normals(mixtures[..., count:, :, :], begin)
             more = self.beside(chosen[..., at], first[..., at], index[..., at] == 0, law, cell)
-            total = total + more.sum(-1)
-        return total
+            each = each.index_add(-1, at, more)
+        return each
 
     @staticmethod
     def beside(chosen: Tensor, first: Tensor, number: Tensor, law: Normals, cell: Tensor) -> Tensor:

@@ -1,0 +1,28 @@
+"""How long a fit may take, where nobody said."""
+
+from __future__ import annotations
+
+import math
+
+from diffeo.tables.variable import Encoded
+
+#: Seconds for the smallest and the largest tables, and the cells (rows × columns) of the latter.
+_LEAST, _MOST, _MANY = 5.0, 110.0, 1_000_000
+
+
+def budget_for(rows: Encoded, time_budget: float | None, max_steps: int | None) -> float:
+    """Return the seconds of a fit: those asked for, or 5 to 110 growing with the cells of the table.
+
+    With ``max_steps`` the clock decides nothing: infinity, unless a budget is asked for too.
+
+    >>> import numpy as np
+    >>> rows = Encoded(np.zeros((50_000, 20), np.int64), np.zeros((50_000, 20)))
+    >>> budget_for(rows, None, None), budget_for(rows, 30.0, None), budget_for(rows, None, 100)
+    (110.0, 30.0, inf)
+    """
+    if time_budget is not None:
+        return float(time_budget)
+    if max_steps is not None:
+        return math.inf
+    cells = rows.state.size
+    return min(_MOST, max(_LEAST, _MOST * math.sqrt(cells / _MANY)))

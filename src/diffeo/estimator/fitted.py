@@ -1,0 +1,90 @@
+"""A fitted density with the columns that it is of: between tables as users have them and encoded rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffeo.errors import ConfigError, DataError
+from diffeo.estimator.joint import JointDensity
+from diffeo.tables.schema import Schema
+from diffeo.tables.variable import Encoded, Variable
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What ``FlowDensity.fit`` made.
+
+    Attributes:
+        schema: the columns.
+        context_schema: those of the context, or None.
+        joint: the density of encoded rows.
+        held: log-densities of the held-out rows, in ascending order.
+    """
+
+    schema: Schema
+    context_schema: Schema | None
+    joint: JointDensity
+    held: Array
+
+    @property
+    def order(self) -> list[str]:
+        """Return the columns in the order of the model; those of the continuous mixture last, together."""
+        return [self.joint.variables[k].name for k in self.joint.modelled]
+
+    @property
+    def leading(self) -> list[str]:
+        """Return the columns that are modelled one after another, of which the first can be fixed."""
+        joint = self.joint
+        return [joint.variables[k].name for k in joint.ordered[joint.given :]]
+
+    def rows(self, X: Any, context: Any) -> Encoded:
+        """Return the rows of a table, encoded, the context's columns in front."""
+        return encoded(self.schema, self.context_schema, X, context)
+
+    def prefix(self, context: Any) -> Encoded | None:
+        """Return the rows of a context, encoded, or None for a density without one."""
+        return encoded_context(self.context_schema, context)
+
+    def drawn(self, rows: int, seed: int, prefix: Encoded | None) -> Any:
+        """Return drawn rows as a table."""
+        return self.table(self.joint.sample(rows, seed, prefix))
+
+    def table(self, rows: Encoded) -> Any:
+        """Return encoded rows as a table of the kind that was given, without the context's columns."""
+        return self.schema.decode(rows.columns(np.arange(self.joint.given, rows.state.shape[1])))
+
+
+def variables_of(schema: Schema, context_schema: Schema | None) -> list[Variable]:
+    """Return the variables of encoded rows: the context's, then the table's."""
+    return [*(context_schema.variables if context_schema is not None else ()), *schema.variables]
+
+
+def encoded(schema: Schema, context_schema: Schema | None, X: Any, context: Any) -> Encoded:
+    """Return the rows of a table and of its context side by side, encoded."""
+    prefix, rows = encoded_context(context_schema, context), schema.encode(X)
+    if prefix is None:
+        return rows
+    if len(prefix) != len(rows):
+        raise DataError(f"context has {len(prefix)} rows; expected {len(rows)}, one for each row of X.")
+    return Encoded.join([prefix, rows])
+
+
+def encoded_context(schema: Schema | None, context: Any) -> Encoded | None:
+    """Return the rows of a context, encoded.
+
+    Raises:
+        ConfigError: there is none where one is needed, or one where none is.
+    """
+    if (context is None) is not (schema is None):
+        given = "None" if context is None else f"a {type(context).__name__}"
+        wanted = (
+            "a table of contexts, as fit was given" if context is None else "none, as fit was given none"
+        )
+        raise ConfigError(f"context is {given}; expected {wanted}: pass context=… to both or to neither.")
+    return None if schema is None else schema.encode(context)

@@ -1,0 +1,70 @@
+"""Which rows are trained on and which are held out: one split of many rows, several of few.
+
+Every figure that chooses (sizes, when to stop, weights of members) or calibrates (the threshold of
+outliers) is of held-out rows. Few rows cannot spare any: they are split in folds, each row is held out of
+one model and the models are averaged, which is itself a density.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffeo.errors import DataError
+
+Rows = NDArray[np.int64]
+Fold = tuple[Rows, Rows]
+
+#: From this many rows on, one split suffices.
+ENOUGH = 2_000
+
+_FOLDS, _HELD, _MOST_HELD = 5, 0.1, 50_000
+
+
+def folds_of(rows: int, seed: int) -> list[Fold]:
+    """Return ``(train, held)`` row numbers: one split 90/10 from 2,000 rows on, else up to five folds.
+
+    Raises:
+        DataError: there is one row only.
+
+    >>> [(len(train), len(held)) for train, held in folds_of(10, seed=0)]
+    [(8, 2), (8, 2), (8, 2), (8, 2), (8, 2)]
+    """
+    if rows < 2:
+        raise DataError(
+            f"X has {rows} sample (n_samples={rows}); expected at least 2 rows, to learn a spread from: "
+            "add rows."
+        )
+    order = np.random.default_rng([seed, rows]).permutation(rows)
+    if rows >= ENOUGH:
+        held = min(int(rows * _HELD), _MOST_HELD)
+        return [(np.sort(order[held:]), np.sort(order[:held]))]
+    parts = np.array_split(order, min(_FOLDS, rows))
+    return [
+        (np.sort(np.concatenate(parts[:k] + parts[k + 1 :])), np.sort(part)) for k, part in enumerate(parts)
+    ]
+
+
+def held_rows(folds: list[Fold]) -> Rows:
+    """Return the held-out rows of all folds, in their order."""
+    return np.concatenate([held for _, held in folds])
+
+
+def weighted_rows(weights: NDArray[np.float64], seed: int) -> Rows:
+    """Return row numbers in which row i stands weights[i] times, on average: systematic resampling.
+
+    Whole weights are met exactly. Otherwise as many rows as have a weight are drawn, in proportion, by one
+    random offset and equal steps, so that each count is within one of what it should be.
+
+    Source: Kitagawa, *Monte Carlo filter and smoother* (1996), appendix.
+
+    >>> weighted_rows(np.array([2.0, 0.0, 1.0]), seed=0)
+    array([0, 0, 2])
+    """
+    whole = np.rint(weights)
+    if np.array_equal(whole, weights) and whole.sum() <= 10 * len(weights):
+        return np.repeat(np.arange(len(weights)), whole.astype(np.int64))
+    total = int((weights > 0).sum())
+    edges = np.cumsum(weights) / weights.sum()
+    points = (np.arange(total) + np.random.default_rng([seed, total]).random()) / total
+    return np.minimum(np.searchsorted(edges, points, side="right"), len(weights) - 1)
