@@ -22,7 +22,7 @@ def test_the_code_shown_runs(block, tmp_path, monkeypatch):
 
 
 def test_every_document_shows_code():
-    assert {p.id.split("-")[0] for p in BLOCKS} == {"README.md", "ARCHITECTURE.md", "peers.md"}
+    assert {p.id.split("-")[0] for p in BLOCKS} == {"README.md", "ARCHITECTURE.md", "peers.md", "tables.md"}
 
 
 def test_links_lead_to_files_that_exist():
@@ -32,12 +32,14 @@ def test_links_lead_to_files_that_exist():
 
 
 def test_importing_diffeo_leaves_heavy_packages_alone():
-    """Also where every public name is used; torch.compile's own machinery alone takes a second."""
+    """Also where every public name but the scikit-learn estimator is used; torch.compile's own machinery
+    alone takes a second.
+    """
     heavy = ("polars", "sklearn", "scipy", "matplotlib", "rich", "typer", "hypothesis", "pandas")
     heavy += ("torch._dynamo", "torch._inductor")
     code = (
         "import torch, sys; before = set(sys.modules); import diffeo; "
-        "[getattr(diffeo, name) for name in diffeo.__all__]; "
+        "[getattr(diffeo, name) for name in diffeo.__all__ if name != 'FlowDensity']; "
         f"print([m for m in {heavy!r} if m in sys.modules and m not in before])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

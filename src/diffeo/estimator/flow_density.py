@@ -311,8 +311,9 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         """
         density, about = stored.read(path)
         try:
-            parameters = about["parameters"]
-            model = cls(**{**parameters, "first": tuple(parameters["first"])})
+            parameters: dict[str, Any] = dict(about["parameters"])
+            parameters["first"] = tuple(parameters["first"])
+            model = cls(**parameters)
             model.report_, names = str(about["report"]), list(about["names"])
         except (KeyError, TypeError) as error:
             raise FileError(f"{str(path)!r} does not describe a FlowDensity: {error!r:.200}.") from error
