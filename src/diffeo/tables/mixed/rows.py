@@ -57,7 +57,7 @@ class MixedRows(Base):
     >>> rows = MixedRows([2, 1], [False, True], [False, False], hidden=16).eval()
     >>> z = torch.tensor([[1.0, 0.0], [2.0, 0.0]])  # state and number; the second state is none
     >>> rows.log_prob(z)  # about log ½ + log N(0; 0, 1)
-    tensor([-1.6137,    -inf], grad_fn=<WhereBackward0>)
+    tensor([-1.6137,    -inf], grad_fn=<SumBackward1>)
     """
 
     reads_data = True
