@@ -54,8 +54,9 @@ class ColumnFeatures:
         numbers = value[np.isfinite(value)]
         if not variable.numeric or not numbers.size:
             return cls(kept, others, numeric=False)
-        low, centre, high = np.quantile(numbers, (0.1, 0.5, 0.9))
-        spread = (high - low) / 2.56 or float(numbers.std()) or 1.0
+        size = float(np.abs(numbers).max()) or 1.0
+        low, centre, high = np.quantile(numbers / size, (0.1, 0.5, 0.9)) * size
+        spread = high / 2.56 - low / 2.56 or float((numbers / size).std()) * size or 1.0
         return cls(kept, others, numeric=True, centre=float(centre), scale=float(spread))
 
     def __call__(self, state: NDArray[np.int64], value: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -173,8 +173,9 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         finite = held[np.isfinite(held)]
         self.density_, self.schema_ = density, density.schema
         self.order_ = density.order
-        self.held_out_nats_ = float(held.mean())
-        self.held_out_error_ = float(finite.std() / max(len(finite), 1) ** 0.5)
+        with np.errstate(over="ignore"):
+            self.held_out_nats_ = float(held.mean())
+            self.held_out_error_ = float(finite.std() / max(len(finite), 1) ** 0.5)
         self.offset_ = float(np.quantile(held, self.contamination, method="lower"))
 
     def _check_arguments(self) -> None:

@@ -79,13 +79,13 @@ def _proposed(
     a, log_weight = rows.columns(joint.ordered), np.zeros(len(rows))
     if joint.mixed is not None:
         a, log_weight = joint.mixed.complete(a, known[:, joint.ordered], seed)
-    value = rows.value[:, joint.plain]
+    value = rows.value[:, joint.plain] / joint.units
     if joint.continuous is not None:
         filled, of_b = joint.continuous.complete(
             value, known[:, joint.plain], joint.context_of(a), seed=seed, draws=1
         )
         value, log_weight = filled[:, 0], log_weight + of_b[:, 0]
-    return joint.joined(a, value), log_weight
+    return joint.joined(a, value * joint.units), log_weight
 
 
 def imputed(density: Fitted, X: Any, draws: int, seed: int, proposals: int) -> Imputed:

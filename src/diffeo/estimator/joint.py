@@ -17,6 +17,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from diffeo.errors import DataError
 from diffeo.estimator.continuous import ContinuousDensity
 from diffeo.estimator.features import Features
 from diffeo.estimator.folds import Fold, held_rows
@@ -24,6 +25,9 @@ from diffeo.tables.mixed import MixedDensity
 from diffeo.tables.variable import Encoded, Variable
 
 Array = NDArray[np.float64]
+
+#: Beyond this, and below its inverse, squares leave float64.
+_LARGE = 1e100
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class JointDensity:
         given: how many of them are context.
         ordered: the columns of a, in the order of the model.
         plain: the columns of b.
+        units: what each of these columns is divided by before anything is computed: 1, or a power of two
+            for columns whose squares would leave float64.
         inside: the least and the largest training value of each of these, (2, columns), strictly within
             its bounds: the density at a bound itself, where no number has mass, is said to be that there.
     """
@@ -53,6 +59,7 @@ class JointDensity:
     given: int
     ordered: NDArray[np.int64]
     plain: NDArray[np.int64]
+    units: Array
     inside: Array
     features: Features
     mixed: MixedDensity | None
@@ -91,6 +98,8 @@ class JointDensity:
         held = held_rows(folds)
         log_p, mixed, continuous = np.zeros(len(held)), None, None
         features = Features.of([variables[k] for k in ordered], a)
+        chosen, units = [variables[k] for k in plain], _units(rows.value[:, plain])
+        _check_reach([v for v in variables if v.numeric], rows.value[:, [v.numeric for v in variables]])
         if modelled:
             share = _share(len(ordered) - given, len(plain))
             mixed, of_a = MixedDensity.fit(
@@ -105,22 +114,25 @@ class JointDensity:
             )
             log_p += of_a
         if len(plain):
-            chosen = [variables[k] for k in plain]
             continuous, of_b = ContinuousDensity.fit(
-                _off_bounds([variables[k] for k in plain], rows.value[:, plain]),
+                _off_bounds(chosen, rows.value[:, plain]) / units,
                 folds,
                 context=features(a) if features.width else None,
-                low=[v.low for v in chosen],
-                high=[v.high for v in chosen],
+                low=[
+                    None if v.low is None else v.low / unit for v, unit in zip(chosen, units, strict=True)
+                ],
+                high=[
+                    None if v.high is None else v.high / unit for v, unit in zip(chosen, units, strict=True)
+                ],
                 budget=max(settings.budget - (time.perf_counter() - begun), 0.05 * settings.budget),
                 steps=settings.steps,
                 architecture=settings.architecture,
                 seed=settings.seed,
                 report=report,
             )
-            log_p += of_b
-        inside = _inside([variables[k] for k in plain], rows.value[:, plain])
-        return cls(variables, given, ordered, plain, inside, features, mixed, continuous), log_p
+            log_p += of_b - np.log(units).sum()
+        inside = _inside(chosen, rows.value[:, plain])
+        return cls(variables, given, ordered, plain, units, inside, features, mixed, continuous), log_p
 
     def refine(
         self, rows: Encoded, folds: list[Fold], settings: Settings, *, report: Callable[[str], None]
@@ -143,7 +155,7 @@ class JointDensity:
                 budget=left,
                 **going,
             )
-            log_p += of_b
+            log_p += of_b - np.log(self.units).sum()
         return replace(self, mixed=mixed, continuous=continuous), log_p
 
     @property
@@ -161,7 +173,8 @@ class JointDensity:
             value = self._within(rows.value[:, self.plain])
             possible = ~((rows.state[:, self.plain] < 0) | ~np.isfinite(value)).any(axis=1)
             safe = np.where(np.asarray(possible)[:, None], value, self.continuous.centre)
-            total += np.where(possible, self.continuous.log_prob(safe, self.context_of(a)), -np.inf)
+            of_b = self.continuous.log_prob(safe, self.context_of(a)) - np.log(self.units).sum()
+            total += np.where(possible, of_b, -np.inf)
         return np.where((rows.state < 0).any(1), -np.inf, total)
 
     def sample(self, rows: int, seed: int, prefix: Encoded | None = None) -> Encoded:
@@ -200,7 +213,8 @@ class JointDensity:
             a = _nothing(len(latent)) if context is None else context
         if self.continuous is None:
             return self.joined(a, np.zeros((len(latent), 0)))
-        return self.joined(a, self.continuous.decode(latent[:, width:], self.context_of(a)))
+        b = self.continuous.decode(latent[:, width:], self.context_of(a)) * self.units
+        return self.joined(a, b)
 
     def joined(self, a: Encoded, b: Array) -> Encoded:
         """Return whole rows, columns in the order of ``variables``."""
@@ -215,14 +229,16 @@ class JointDensity:
         return self.features(a) if self.features.width else None
 
     def _within(self, value: Array) -> Array:
-        """Return values in which a number at its bound is the nearest one that training rows had within."""
+        """Return values in units, a number at its bound as the nearest that training rows had within."""
         chosen = [self.variables[k] for k in self.plain]
-        return _off_bounds(chosen, value, self.inside)
+        return _off_bounds(chosen, value, self.inside) / self.units
 
     def _plain(self, a: Encoded, seed: int) -> Array:
         if self.continuous is None:
             return np.zeros((len(a), 0))
-        return self.continuous.sample(len(a), seed, self.context_of(a))
+        with np.errstate(over="ignore"):
+            drawn = self.continuous.sample(len(a), seed, self.context_of(a)) * self.units
+        return np.nan_to_num(drawn, posinf=np.finfo(np.float64).max, neginf=np.finfo(np.float64).min)
 
 
 def _share(ordered: int, plain: int) -> float:
@@ -233,6 +249,27 @@ def _share(ordered: int, plain: int) -> float:
 def _nothing(rows: int) -> Encoded:
     """Return rows of no columns."""
     return Encoded(np.zeros((rows, 0), np.int64), np.zeros((rows, 0)))
+
+
+def _check_reach(variables: Sequence[Variable], value: Array) -> None:
+    """Raise where numbers of a continuous column differ by more than float64 can square."""
+    size = np.abs(value)
+    for k, variable in enumerate(variables):
+        numbers = size[np.isfinite(size[:, k]) & (size[:, k] > 0), k]
+        decades = np.log10(numbers.max()) - np.log10(numbers.min()) if numbers.size else 0.0
+        if variable.lattice == 0 and decades > 200:
+            raise DataError(
+                f"column {variable.name!r:.60} has numbers of sizes from {numbers.min():.3g} to "
+                f"{numbers.max():.3g}; expected less than 200 decades: model its logarithm."
+            )
+
+
+def _units(value: Array) -> Array:
+    """Return 1 for columns of ordinary size, and a power of two near their largest number for others."""
+    size = np.abs(np.where(np.isfinite(value), value, 0.0)).max(0, initial=0.0)
+    extreme = (size > _LARGE) | ((size < 1 / _LARGE) & (size > 0))
+    exponent = np.frexp(np.where(extreme, size, 1.0))[1].astype(np.float64)
+    return np.where(extreme, np.exp2(np.clip(exponent, -1021, 1023)), 1.0)
 
 
 def _inside(variables: Sequence[Variable], value: Array) -> Array:

@@ -55,6 +55,7 @@ def write(density: Fitted, path: str | PathLike[str], about: dict[str, Any]) -> 
         "ordered": joint.ordered.tolist(),
         "given": joint.given,
         "features": joint.features.to_json(),
+        "units": joint.units.tolist(),
         "inside": joint.inside.tolist(),
         "centre": [] if continuous is None else continuous.centre.tolist(),
         "tried": [] if continuous is None else continuous.report,
@@ -85,7 +86,10 @@ def read(path: str | PathLike[str]) -> tuple[Fitted, dict[str, Any]]:
         features = Features.from_json(extra["features"])
         given = int(extra["given"])
         inside = np.asarray(extra["inside"], dtype=np.float64).reshape(2, len(plain))
-        joint = JointDensity(variables, given, ordered, plain, inside, features, parts.mixed, continuous)
+        units = np.asarray(extra["units"], dtype=np.float64)
+        joint = JointDensity(
+            variables, given, ordered, plain, units, inside, features, parts.mixed, continuous
+        )
         about = dict(extra["about"])
     except (KeyError, TypeError, ValueError) as error:
         raise FileError(f"{str(path)!r} does not describe a FlowDensity: {error!r:.200}.") from error
