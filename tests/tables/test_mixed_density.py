@@ -8,6 +8,7 @@ import pytest
 import diffeo
 from diffeo.errors import ConfigError, DataError, ShapeError
 from diffeo.tables.mixed import MixedDensity, MixedModel, MixedSettings
+from diffeo.tables.mixed.marginals import fit_marginals
 from diffeo.tables.variable import Encoded, Variable
 from tests.tables.mixed_material import (
     ANSWER,
@@ -261,6 +262,19 @@ def test_what_is_wrong_is_said():
         MixedModel((COLOUR, RAIN), [None, None], model.rows)
     with pytest.raises(ShapeError, match="known"):
         MixedDensity([model], [1.0]).complete(rows, np.ones((30, 3), bool), seed=0)
+
+
+def test_where_marginals_have_no_time_they_are_straight_and_the_density_is_still_one():
+    variables = (COLOUR, RAIN, COUNT)
+    rows = drawn(variables, 300)
+    slow = fit_marginals(variables, rows, 0)
+    quick = fit_marginals(variables, rows, 0, seconds=0.0)
+    assert slow[0] is None
+    assert quick[0] is None
+    model = stressed(variables)
+    density = MixedModel(variables, quick, model.rows).eval()
+    density.inside.copy_(model.inside)
+    assert total(density, variables, 4_000) == pytest.approx(1, abs=1e-3)
 
 
 def test_outcomes_of_the_tests_themselves_are_all():

@@ -32,6 +32,9 @@ Floats: TypeAlias = NDArray[np.float64]
 #: A weight below this is not worth its model.
 _NOTHING = 1e-4
 
+#: The part of the time that marginals may take.
+_MARGINALS = 0.3
+
 #: Fewer possible training rows than this train nothing.
 _FEWEST = 10
 
@@ -86,7 +89,8 @@ def fitted(
 
     def models(train: Encoded, share: float, seed: int) -> tuple[list[MixedModel], MixedSettings]:
         chosen = going.settings or settings_for(len(train), variables, min(share, 1e6))
-        return _untrained(variables, train, chosen, seed), chosen
+        seconds = math.inf if going.steps else _MARGINALS * share
+        return _untrained(variables, train, chosen, seed, seconds), chosen
 
     return _folded(encoded, folds, going.checked(folds), models)
 
@@ -150,10 +154,10 @@ def silent(text: str) -> None:
 
 
 def _untrained(
-    variables: tuple[Variable, ...], train: Encoded, settings: MixedSettings, seed: int
+    variables: tuple[Variable, ...], train: Encoded, settings: MixedSettings, seed: int, seconds: float
 ) -> list[MixedModel]:
     """Return the product of marginals, and a model that starts there unless rows are few."""
-    marginals = fit_marginals(variables, train, seed)
+    marginals = fit_marginals(variables, train, seed, seconds)
     product = _model(variables, marginals, replace(settings, hidden=0), train)
     z, _, ok = product.pack(train)
     product.rows.initialise(z[ok])
