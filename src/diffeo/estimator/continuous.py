@@ -31,6 +31,12 @@ CHOICES = ("auto", *ARCHITECTURES, "gaussian", "mixture", "kernel")
 #: Held-out rows that decide which members stay, at most.
 DECIDING = 5_000
 
+#: The share of the budget that reading marginals may take.
+VIEWS_SHARE = 0.2
+
+#: Training rows that are read for each second of the budget, and in any case.
+SEEN_A_SECOND, FEWEST_SEEN = 10_000, 100_000
+
 #: Numbers that a completion holds at a time, at most.
 ROOM = 4_000_000
 
@@ -113,7 +119,9 @@ class ContinuousDensity:
         rows, pairs, given = checked(x, folds, context)
         _check_bounds(low, high, rows)
         scale = _Scale.of(given, pairs[0][0])
-        table = Table(rows, pairs, scale.apply(given), low, high, seed)
+        pairs = _seen_in_time(pairs, clock, seed)
+        share = math.inf if steps is not None else VIEWS_SHARE * budget
+        table = Table(rows, pairs, scale.apply(given), low, high, seed, seconds=share)
         log = _Log(report)
         kinds = ("mixture", "kernel") if architecture == "auto" else (architecture,)
         entries = classical_entries(table, kinds, clock, seed, log)
@@ -360,6 +368,18 @@ def _joined(
     log(f"the mixture: {float(np.mean(log_prob)):.3f} nats on {len(log_prob)} held-out rows")
     centre = np.median(table.x[table.folds[0][0][:200_000]], 0)
     return ContinuousDensity(model, log.lines, centre), log_prob
+
+
+def _seen_in_time(
+    folds: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]], clock: Clock, seed: int
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Return folds of as many training rows as a fit can see in its time; all where steps are counted."""
+    most = math.inf if clock.steps is not None else max(FEWEST_SEEN, SEEN_A_SECOND * clock.budget)
+    draws = np.random.default_rng(seed)
+    return [
+        (train if len(train) <= most else np.sort(draws.choice(train, int(most), replace=False)), held)
+        for train, held in folds
+    ]
 
 
 def _check_bounds(low: Bound, high: Bound, rows: Array) -> None:

@@ -35,6 +35,9 @@ PATIENCE = 15
 #: The share of what is left that scoring the held-out rows may take.
 SCORING = 0.06
 
+#: A flow that is this many nats behind the best has no weight, and is not scored.
+FAR_BEHIND = 3.0
+
 #: A flow whose log-densities in float32 are this far off, in nats, is kept in float64.
 ROUNDING = 1e-2
 
@@ -127,8 +130,22 @@ def flow_entries(table: Table, architecture: str, clock: Clock, seed: int, repor
     if len(table.folds) > 1:
         return _folded(table, found, clock, seed, report)
     pairs = {candidate.view: table.pair(candidate.view, 0) for candidate in found}
-    runs = race(found, pairs, clock.left * (1 - SCORING), seed, report, clock.steps)
-    return [_raced(table, run, report) for run in runs]
+    seconds = clock.left
+    if clock.steps is None:
+        seconds -= max(SCORING * seconds, _scoring(table, found[0]))
+    runs = race(found, pairs, seconds, seed, report, clock.steps)
+    best = max((run.trained.nats for run in runs), default=0.0)
+    return [_raced(table, run, report) for run in runs if run.trained.nats > best - FAR_BEHIND]
+
+
+def _scoring(table: Table, candidate: Candidate) -> float:
+    """Return the seconds that scoring the held-out rows takes, by those that are watched: of two flows."""
+    pair = table.pair(candidate.view, 0)
+    with torch.random.fork_rng(devices=[]):
+        flow = candidate.build(table.columns, table.features).eval()
+    begun = time.perf_counter()
+    scored(flow, pair.watched, pair.watched_context)
+    return 2 * (time.perf_counter() - begun) * len(table.folds[0][1]) / len(pair.watched)
 
 
 def _raced(table: Table, run: Run, report: Report) -> Entry:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,6 +34,8 @@ class Table:
         low, high: bounds of the columns.
         seed: of samples.
         views: views that are there already, by kind, in place of those that would be read off the rows.
+        seconds: that may be spent on views: where "gaussian" takes more, and no column has a bound, there
+            is "standard" alone.
     """
 
     def __init__(
@@ -43,11 +47,15 @@ class Table:
         high: Bound,
         seed: int,
         views: dict[str, list[Bijection]] | None = None,
+        seconds: float = math.inf,
     ) -> None:
         self.x, self.folds, self.context = x, folds, context
         self.low, self.high, self.seed = low, high, seed
         self._views = {} if views is None else {kind: list(found) for kind, found in views.items()}
         self._pairs: dict[tuple[str, int], Pair] = {}
+        self._kinds = ["gaussian"] if has_bounds(low, high) else ["gaussian", "standard"]
+        if len(self._kinds) > 1 and views is None and seconds < math.inf and self._takes() > seconds:
+            self._kinds = ["standard"]
 
     @property
     def rows(self) -> int:
@@ -71,7 +79,14 @@ class Table:
 
     def kinds(self) -> list[str]:
         """Return the views that the columns can be seen in."""
-        return ["gaussian"] if has_bounds(self.low, self.high) else ["gaussian", "standard"]
+        return self._kinds
+
+    def _takes(self) -> float:
+        """Return the seconds that "gaussian" views of all folds would take, by that of one column."""
+        begun = time.perf_counter()
+        make_view("gaussian", self._some(self.folds[0][0])[:, :1], seed=self.seed)
+        count = len(self.folds) + (len(self.folds) > 1)
+        return (time.perf_counter() - begun) * self.columns * count
 
     def view(self, kind: str, fold: int) -> Bijection:
         """Return the view of a fold, read off its training rows; of the last place, off all rows."""
