@@ -107,8 +107,9 @@ def portfolio(
         "affine": (4, small),
     }
     rate = 3e-3 if few else 8e-3
+    sure = rows > 4 * columns  # of their covariance
     found = [
-        Candidate(kind, view, depth, width, False, bins, rate, batch, decay, noise)
+        Candidate(kind, view, depth, width, kind == "affine" and sure, bins, rate, batch, decay, noise)
         for view in views
         for kind, (depth, width) in sizes.items()
     ]

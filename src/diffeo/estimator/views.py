@@ -23,7 +23,7 @@ Bound = Sequence[float | None] | None
 PART = 65_536
 
 #: Rows that a view is read off, at most.
-SAMPLE = 200_000
+SAMPLE = 50_000
 
 
 def make_view(kind: str, x: Array, low: Bound = None, high: Bound = None, seed: int = 0) -> Bijection:
