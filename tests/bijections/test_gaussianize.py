@@ -19,9 +19,8 @@ from diffeo.training import TrainConfig
 class Law(NamedTuple):
     """A law, and the most nats a row that a fit to 100, 1,000 and 10,000 rows may lose to it.
 
-    Limits are about one and a half times what is measured at this seed. Other seeds of 100 rows lose 0.04
-    in the mean, 0.07 to a lognormal law or to two modes; a hard edge that is not told costs most with many
-    rows.
+    Limits are about one and a half times what is measured at this seed. Over twelve seeds, 100 rows lose
+    0.02 to 0.07 in the mean; a hard edge that is not told costs most with many rows.
     """
 
     law: object
@@ -51,9 +50,9 @@ LAWS = {
     "Laplace": Law(st.laplace(), (0.07, 0.012, 0.0015)),
     "lognormal": Law(st.lognorm(1.0), (0.1, 0.012, 0.006)),
     "lognormal, above 0": Law(st.lognorm(1.0), (0.08, 0.01, 0.0015), low=0.0),
-    "uniform": Law(st.uniform(), (0.06, 0.015, 0.006)),
+    "uniform": Law(st.uniform(), (0.09, 0.015, 0.006)),
     "uniform, in [0, 1]": Law(st.uniform(), (0.05, 0.006, 0.001), low=0.0, high=1.0),
-    "exponential": Law(st.expon(), (0.06, 0.015, 0.018)),
+    "exponential": Law(st.expon(), (0.1, 0.015, 0.018)),
     "exponential, above 0": Law(st.expon(), (0.07, 0.007, 0.001), low=0.0),
     "gamma, above 0": Law(st.gamma(0.5), (0.04, 0.006, 0.001), low=0.0),
     "two modes": Law(Two(), (0.08, 0.015, 0.0015)),
@@ -204,6 +203,19 @@ def test_missing_values_are_left_out_column_by_column():
     assert not u[1:3].isnan().any()
     assert u[5, 1] == math.inf
     assert log_slope.isfinite()[~holed[:6].isnan()].all()
+
+
+@pytest.mark.parametrize("share", [0.01, 0.4, 0.99, 1.0])
+def test_values_at_a_bound_leave_the_others_their_density(share):
+    x = drawn(st.expon(), 1000, 9)
+    at = torch.arange(1000) < 1000 * share
+    x[at] = 0.0
+    layer = fitted(x, low=[0.0])
+    new = drawn(st.expon(), 1000, 10)
+    assert log_prob(layer, x).isfinite().all()
+    assert log_prob(layer, new).isfinite().all()
+    if share < 0.9:
+        assert float(log_prob(layer, new).mean()) > -1.02
 
 
 def test_values_out_of_bounds_have_no_density():

@@ -121,6 +121,9 @@ class Gaussianize(Bijection):
                 f"column {column} of x has no finite value from {low:g} to {high:g}; Gaussianize needs at "
                 "least one to be initialised from: pass rows that have it, or leave the column out."
             )
+        # Values at a bound itself are infinitely far on the line: they say nothing of how it is approached.
+        within = values[(values > low) & (values < high)]
+        values = within if within.shape[0] else values
         loc, scale = _units(values, low, high)
         # Rounded as they are kept: the knots are then right for the numbers that the passes use.
         kept = self.get_buffer("scale")

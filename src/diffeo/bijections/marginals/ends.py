@@ -1,12 +1,15 @@
 """Where a body ends and what lies beyond: chosen by the likelihood of the outer values.
 
-On each side there are, for two places at which the tail may begin, these candidates:
+On each side there are, for three places at which the tail may begin, these candidates:
 
 - a power tail of one of several weights ξ from there on;
 - a normal tail as far as P = 1/(4n), somewhat beyond the data, and a light power tail after that: a
   value to come is far from the data at times, and costs the logarithm of its distance then, not the square.
 
-The likelihood is penalised by ½ (ξ / ¾)²: few values decide little.
+Few values decide little: the likelihood is penalised by ½ ξ², and by ½ (log(δ / δ̄) / 0.7)² where the slope
+δ that the tail starts with is above the mean slope δ̄ of the body (a few values that lie close together
+would make a thin tail). ξ is a mean over its likely values: a tail read as too heavy costs
+little, one read as too light a lot.
 """
 
 from __future__ import annotations
@@ -24,8 +27,9 @@ from diffeo.kernels.normal_scores import normal_score
 #: The shapes ξ of tails that are tried.
 _SHAPES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5)
 #: ξ beyond the reach of data whose tail is normal as far as it is known.
-_UNKNOWN = 0.25
-_PRIOR_WIDTH = 0.75
+_UNKNOWN = 0.4
+#: Widths of the two penalties.
+_SHAPE_WIDTH, _STEEP_WIDTH = 1.0, 0.7
 _LOG_ROOT_2PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -56,7 +60,10 @@ def fit_end(t: Tensor, body: Body, *, upper: bool, heaviest: float = math.inf) -
     start = float(body.at(torch.tensor([inside]))[0])
     values = t[t > start] if upper else t[t < start]
     far = float(normal_score(torch.tensor(1 - 0.25 / n, dtype=torch.float64)))
+    shapes = torch.tensor([shape for shape in _SHAPES if shape <= heaviest], dtype=torch.float64)
     unknown = min(_UNKNOWN, heaviest)
+    ts, us, _ = body.at(torch.tensor([0, CELLS]))
+    usual = float(us.diff() / ts.diff())
     best, found = -math.inf, End(edge, (), unknown)
     for cell in dict.fromkeys((inside, (inside + edge) // 2, edge)):
         at, u, log_slope = (float(number) for number in body.at(torch.tensor([cell])))
@@ -66,15 +73,16 @@ def fit_end(t: Tensor, body: Body, *, upper: bool, heaviest: float = math.inf) -
         away = (values - at) * (1 if upper else -1)
         within = body.log_prob(values.clamp(min(start, at), max(start, at)))
         outer = far if far > size else 0.0
-        log_p = _log_normal_tail(away.clamp(min=0), size, math.exp(log_slope), outer, unknown)
-        score = float(torch.where(away < 0, within, log_p).sum())
+        slope = math.exp(log_slope)
+        prior = -0.5 * (max(0.0, math.log(slope / usual)) / _STEEP_WIDTH) ** 2
+        log_p = _log_normal_tail(away.clamp(min=0), size, slope, outer, unknown)
+        score = float(torch.where(away < 0, within, log_p).sum()) + prior
         if score > best:
             best, found = score, End(cell, (outer if upper else -outer,) if outer else (), unknown)
-        shapes = torch.tensor([shape for shape in _SHAPES if shape <= heaviest], dtype=torch.float64)
-        log_p = _log_power_tail(away.clamp(min=0), size, math.exp(log_slope), shapes.unsqueeze(-1))
-        scores = torch.where(away < 0, within, log_p).sum(-1) - 0.5 * (shapes / _PRIOR_WIDTH) ** 2
+        log_p = _log_power_tail(away.clamp(min=0), size, slope, shapes.unsqueeze(-1))
+        scores = torch.where(away < 0, within, log_p).sum(-1) - 0.5 * (shapes / _SHAPE_WIDTH) ** 2 + prior
         if float(scores.max()) > best:
-            best, found = float(scores.max()), End(cell, (), float(shapes[scores.argmax()]))
+            best, found = float(scores.max()), End(cell, (), float(scores.softmax(0) @ shapes))
     return found
 
 
