@@ -62,6 +62,14 @@ class Bijection(Part, nn.Module):
         size = value.flatten(-self.event_ndim).abs().amax(-1).clamp(min=1.0)
         return size.reshape(size.shape + (1,) * self.event_ndim).expand_as(value)
 
+    def breadth(self) -> int:
+        """Return the numbers of the widest array that this map makes of a row, beside what its parts make.
+
+        From it follows how many rows fit in memory (:mod:`diffeo.flows.parts`). 0, the default, is for maps
+        that make no more than the event.
+        """
+        return 0
+
     def pattern(self, *, inverse: bool) -> Pattern | None:
         """Return where the Jacobian of a direction is exactly 0, or None where nothing is promised.
 

@@ -226,6 +226,9 @@ def _bent(h: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
 
 def _through(slope: Tensor, positive: Tensor) -> Tensor:
     """Return the slopes (rows, D, incoming) beyond blocks (D, outgoing, incoming)."""
-    odd = positive.shape[-1] % 2  # an even size, as in even_linear
-    slope, positive = nn.functional.pad(slope, (0, odd)), nn.functional.pad(positive, (0, odd))
-    return (slope.transpose(0, 1) @ positive.transpose(1, 2)).transpose(0, 1)
+    outgoing, incoming = positive.shape[1:]
+    # Whole registers, as in even_linear; and two columns at least: a product with a vector is summed in an
+    # order that depends on the rows by some processors' libraries.
+    more, beside = -incoming % 4, outgoing % 2
+    slope, positive = nn.functional.pad(slope, (0, more)), nn.functional.pad(positive, (0, more, 0, beside))
+    return (slope.transpose(0, 1) @ positive.transpose(1, 2)).transpose(0, 1)[..., :outgoing]

@@ -134,6 +134,10 @@ class Continuous(Bijection):
         least = finest(dtype)
         return max(self.atol, least) + max(self.rtol, least) * value.abs()
 
+    def breadth(self) -> int:
+        """Return the units of the widest layer, for each feature: the trace passes it D vectors at once."""
+        return self.event_shape.numel() * max(self.velocity.widths)
+
     def reversal(self, *, inverse: bool) -> Reversal:
         """Return that a solve is repeated: one back would have an error of its own."""
         return "repeated"

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from diffeo.bijections.bijection import Bijection
 from diffeo.bijections.replay import Reversal
 from diffeo.conditioners import MLP
+from diffeo.conditioners.conditioner import widest
 from diffeo.errors import at_least
 from diffeo.kernels.safe import bounded, safe_limit
 from diffeo.kernels.shapes import check_event, context_read, join_batch, safe_context
@@ -65,6 +66,10 @@ class Solved(Bijection):
             super(Solved, self).rounding_scale(given, side, inverse=inverse) for side in (given, value)
         )
         return torch.maximum(*sizes)
+
+    def breadth(self) -> int:
+        """Return the units of the widest layer, for each feature: a Jacobian passes D vectors at once."""
+        return self.features * widest(self)
 
     def reversal(self, *, inverse: bool) -> Reversal:
         """Return that the formula is repeated, rather than searched for, and that it undoes the search."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from diffeo.conditioners.conditioner import Linear, activation_of
+from diffeo.conditioners.conditioner import Linear, activation_of, widest
 from diffeo.errors import ConfigError, at_least, number
 
 
@@ -80,9 +80,14 @@ class Encoder(nn.Module):
                 "a multiple of four units."
             )
         number("dropout", dropout, least=0, below=1)
+        self.heads = heads
         self.blocks = nn.ModuleList(EncoderBlock(width, heads, activation, dropout) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
         self.register_buffer("rank", rank, persistent=False)
+
+    def breadth(self, tokens: int) -> int:
+        """Return the numbers of the widest array: hidden units of all tokens, or scores of all pairs."""
+        return tokens * max(widest(self), self.heads * tokens)
 
     def forward(self, h: Tensor) -> Tensor:
         """Return the tokens, after all blocks."""

@@ -56,6 +56,10 @@ class Conditioner(Part, nn.Module):
             return free
         return getattr(layers[-1], "bias", None) if isinstance(layers, nn.Sequential) else None
 
+    def breadth(self) -> int:
+        """Return the units of the widest layer: from it follows how many rows fit in memory."""
+        return widest(self)
+
     @torch.no_grad()
     def start_at(self, theta: tuple[float, ...] | None) -> None:
         """Let θ begin at ``theta``, for every moved element; a network that has been trained stays."""
@@ -77,6 +81,15 @@ class Conditioner(Part, nn.Module):
         if period is not None:
             number("period", period, above=0)
         self.period = period
+
+
+def widest(network: nn.Module) -> int:
+    """Return the lines of the largest matrix among the parameters, 0 where there is none.
+
+    >>> widest(nn.Sequential(nn.Linear(2, 30), nn.Linear(30, 5)))
+    30
+    """
+    return max((parameter.shape[0] for parameter in network.parameters() if parameter.ndim > 1), default=0)
 
 
 def activation_of(name: str) -> nn.Module:

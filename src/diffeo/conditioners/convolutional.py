@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from diffeo.conditioners.conditioner import Conditioner, Linear, activation_of
+from diffeo.conditioners.conditioner import Conditioner, Linear, activation_of, widest
 from diffeo.errors import ConfigError, at_least, flag, number
 from diffeo.registry import register
 
@@ -123,6 +123,11 @@ class ResidualCNN(Conditioner):
             activation_of(activation),
             last,
         )
+
+    def breadth(self) -> int:
+        """Return the channels of the widest layer, at every pixel."""
+        assert self.event_shape is not None
+        return widest(self) * self.event_shape[1:].numel()
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return θ of shape ``batch + (C, H, W, n_params)``."""

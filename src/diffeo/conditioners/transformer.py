@@ -78,6 +78,10 @@ class Transformer(Conditioner):
         """Return the bias of the head."""
         return self.head.bias if self.free is None else self.free
 
+    def breadth(self) -> int:
+        """Return the units of all tokens in a perceptron, or what they have to say to one another."""
+        return 0 if self.free is not None else self.encoder.breadth(self.in_features + self.out_features)
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return θ of shape ``batch + (out_features, n_params)``."""
         if self.free is not None:
@@ -153,6 +157,10 @@ class CausalTransformer(OrderedConditioner):
     def outlet(self) -> nn.Parameter | None:
         """Return the bias of the head."""
         return self.head.bias if self.free is None else self.free
+
+    def breadth(self) -> int:
+        """Return the units of all tokens in a perceptron, or what they have to say to one another."""
+        return 0 if self.free is not None else self.encoder.breadth(self.in_features)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return θ of shape ``batch + (D, n_params)``."""

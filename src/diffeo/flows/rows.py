@@ -1,4 +1,9 @@
-"""Many rows through a bijection: without gradients in parts that fit, and by the compiled kernels."""
+"""Many rows through a bijection: without gradients in parts that fit, and by the compiled kernels.
+
+The caller's ``no_grad`` is kept, and not made an ``inference_mode``. Its tensors may not be saved for a
+gradient later: whatever a user's own part keeps between two calls would raise, far from here. Within one,
+``enable_grad`` records nothing: a part that differentiates in its pass would fail.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +13,12 @@ import torch
 from torch import Tensor
 
 from diffeo.flows.accelerated import evaluated
+from diffeo.flows.parts import rows_together
 from diffeo.kernels.native import kept, library
+from diffeo.kernels.tiles import TILE
 
 if TYPE_CHECKING:
     from diffeo.flows.flow import Flow
-
-#: Rows that go through the layers together where no gradient is asked for: what lies between two layers is
-#: then some megabytes, however many rows there are.
-PART = 16_384
 
 #: Products of numbers, rows times parameters, for which the kernels are compiled if they are not yet: some
 #: seconds' worth.
@@ -34,15 +37,18 @@ def through(flow: Flow, value: Tensor, context: Tensor | None, *, inverse: bool)
     if _kernels(flow, batch.numel()):
         bijection = evaluated(flow, bijection)
     direction: Any = bijection.inverse if inverse else bijection
-    if batch.numel() <= PART:
+    event = value.shape[value.ndim - event_ndim :]
+    together = batch.numel()
+    if together > TILE:
+        together = rows_together(bijection, event, value.itemsize)
+    if batch.numel() <= together:
         return direction(value, context)
     if context is not None:
         context = context.expand(*batch, -1).reshape(-1, context.shape[-1])
-    event = value.shape[value.ndim - event_ndim :]
     rows = value.expand(*batch, *event).reshape(-1, *event)
     y, log_det = torch.empty_like(rows), rows.new_empty(len(rows))
-    for start in range(0, len(rows), PART):
-        part = slice(start, start + PART)
+    for start in range(0, len(rows), together):
+        part = slice(start, start + together)
         y[part], log_det[part] = direction(rows[part], None if context is None else context[part])
     return y.reshape(*batch, *event), log_det.reshape(batch)
 

@@ -37,6 +37,11 @@ class Inverted(Law):
         return self.law.n_params
 
     @property
+    def breadth(self) -> int:
+        """Return that of the law."""
+        return self.law.breadth
+
+    @property
     def period(self) -> float | None:
         """Return that of the law."""
         return self.law.period

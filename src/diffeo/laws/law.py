@@ -40,6 +40,11 @@ class Law(ABC):
         """Parameters per element."""
 
     @property
+    def breadth(self) -> int:
+        """Numbers that the widest array of the formula has for an element: θ's, unless it makes more."""
+        return self.n_params
+
+    @property
     def period(self) -> float | None:
         """The length of the circle that the law is a map of, or None for the line."""
         return None

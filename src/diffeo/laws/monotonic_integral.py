@@ -65,6 +65,11 @@ class MonotonicIntegral(NumericLaw):
         return 3 * self.units + 2
 
     @property
+    def breadth(self) -> int:
+        """Return 64 H: hidden units at all nodes."""
+        return _NODES * self.units
+
+    @property
     def start(self) -> tuple[float, ...]:
         """Return hidden units that bend at places of their own, with no weight yet: the identity."""
         n = self.units
