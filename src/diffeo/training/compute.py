@@ -16,6 +16,7 @@ from diffeo.flows import Flow
 from diffeo.flows.accelerated import accelerated
 from diffeo.kernels.native import has_bfloat16, library
 from diffeo.objectives import Objective
+from diffeo.training.blocks import Block, block_of
 from diffeo.training.config import TrainConfig
 
 #: Hidden units from which products in bfloat16 are worth their rounding.
@@ -30,11 +31,13 @@ class Computed:
         flow: shares its parameters with the flow that is trained.
         precision: that of the products of matrices inside conditioners: "float32", "bfloat16" or "float64".
         kernels: "compiled" where some layers are, or "torch".
+        blocks: layers that torch.compile may take (:func:`~diffeo.training.blocks.settle` says).
     """
 
     flow: Flow
     precision: str
     kernels: str
+    blocks: tuple[Block, ...] = ()
 
 
 def computed(flow: Flow, objective: Objective, config: TrainConfig) -> Computed:
@@ -43,13 +46,15 @@ def computed(flow: Flow, objective: Objective, config: TrainConfig) -> Computed:
     With ``compile="auto"`` couplings and autoregressive layers go through the compiled kernels where there
     are any for them, which are built here if they are not kept yet; an objective that differentiates twice
     is computed by torch. It is decided before the first step, by the flow and the machine alone, so that
-    the same seed gives the same weights.
+    the same seed gives the same weights. With ``compile="blocks"`` the layers that they do not know are
+    made into blocks, which are torch's until they are settled.
     """
     device = flow.base.device.type
-    if flow.dtype == torch.float64:
-        return Computed(flow, "float64", "torch")
+    double = flow.dtype == torch.float64
     if type(flow) is not Flow:  # it may compute its density in its own way
-        return Computed(flow, "float32", "torch")
+        return Computed(flow, "float64" if double else "float32", "torch")
+    if double:
+        return _in_blocks(Computed(flow, "float64", "torch"), flow, objective, config)
     half = config.precision == "bfloat16" or (
         config.precision == "auto"
         and _has_bfloat16(device)
@@ -58,7 +63,7 @@ def computed(flow: Flow, objective: Objective, config: TrainConfig) -> Computed:
     )
     precision = "bfloat16" if half else "float32"
     bijection, kernels = flow.bijection, "torch"
-    if config.compile == "auto" and objective.first_order and device == "cpu" and library() is not None:
+    if config.compile != "off" and objective.first_order and device == "cpu" and library() is not None:
         native = half and has_bfloat16()
         bijection = accelerated(bijection, half=native, training=True)
         kernels = "torch" if bijection is flow.bijection else "compiled"
@@ -68,9 +73,22 @@ def computed(flow: Flow, objective: Objective, config: TrainConfig) -> Computed:
         # What the kernels do not compute in bfloat16 themselves.
         bijection = rebuilt(bijection, _lowered)
     if bijection is flow.bijection:
-        return Computed(flow, precision, kernels)
+        return _in_blocks(Computed(flow, precision, kernels), flow, objective, config)
     logging.getLogger("diffeo.training").info("steps are computed by %s kernels in %s", kernels, precision)
-    return Computed(Flow(flow.base, bijection).train(flow.training), precision, kernels)
+    found = Computed(Flow(flow.base, bijection).train(flow.training), precision, kernels)
+    return _in_blocks(found, flow, objective, config)
+
+
+def _in_blocks(found: Computed, flow: Flow, objective: Objective, config: TrainConfig) -> Computed:
+    """Return the same with blocks in the place of layers, where they are asked for and may be."""
+    if config.compile != "blocks" or not objective.first_order or _recovers(flow):
+        return found
+    bijection = rebuilt(found.flow.bijection, block_of)
+    blocks = tuple(part for part in bijection.modules() if isinstance(part, Block))
+    if not blocks:
+        return found
+    through = Flow(found.flow.base, bijection).train(found.flow.training)
+    return Computed(through, found.precision, found.kernels, blocks)
 
 
 def _has_bfloat16(device: str) -> bool:
@@ -108,6 +126,9 @@ def _lowered(layer: Bijection) -> Bijection:
     lower = LoweredOrdered(inner) if isinstance(inner, OrderedConditioner) else Lowered(inner)
     # The layer as it is, but for the network: a copy of the object, not of its tensors.
     other = copy.copy(layer)
+    other.__dict__["described_by"] = (
+        layer,
+    )  # the constructor's arguments are those of the layer as it was
     other.__dict__["_modules"] = {**dict(layer.named_children()), "conditioner": lower}
     return other
 

@@ -40,7 +40,12 @@ class TrainConfig:
             then. Laws, sums, log-determinants, bases and the optimizer are of float32 otherwise, and scores
             and samples of the flow's dtype.
         compile: "auto" takes the compiled kernels for the layers that they know, and compiles them, which
-            takes seconds and is done once on a machine; "off" computes everything by torch.
+            takes seconds and is done once on a machine; "off" computes everything by torch. "blocks" is
+            "auto" and, for the layers that they do not know (Bernstein, sums of squares, NAF, …),
+            torch.compile: one function for all layers of the same structure, before the first step. That
+            takes a minute or more, and seconds where torch has it on disk (``TORCHINDUCTOR_CACHE_DIR``): it
+            is for long runs. A layer that cannot be compiled, or is then not as right, stays as it is (the
+            log "diffeo" says why), and so does a flow with constant memory.
         time_budget: seconds after which training stops; the learning rate then follows the clock.
         max_bad_steps: steps whose loss or gradient is not finite that are forgiven in a run.
         checkpoint_every: steps between saves, where ``fit`` is given a checkpoint.
@@ -90,7 +95,7 @@ class TrainConfig:
         number("warmup", self.warmup, least=0, below=1)
         number("averaging", self.averaging, least=0, below=1)
         one_of("precision", self.precision, ("auto", "float32", "bfloat16", "float64"))
-        one_of("compile", self.compile, ("auto", "off"))
+        one_of("compile", self.compile, ("auto", "blocks", "off"))
         check_precision(self.precision, chosen_device(self.device))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from diffeo.bijections.fused import Fused, Sink
 from diffeo.flows import Flow
 from diffeo.objectives import Batch, Objective
+from diffeo.training.blocks import settle
 from diffeo.training.compute import computed
 from diffeo.training.config import TrainConfig
 from diffeo.training.flat import flats_of, has_fused, norm_of
@@ -94,6 +96,8 @@ class Optimisation:
         self._bad = torch.zeros((), dtype=torch.float32, device=self.device)
         self._order: tuple[int, Tensor] | None = None
         self._noise = _deviation(train.x) * config.noise if config.noise else None
+        if self._computed.blocks:
+            self._settle()
 
     def _named_averages(self) -> dict[str, Tensor]:
         """Return what is averaged, by name: views of the buffers for parameters, copies for the rest."""
@@ -113,6 +117,16 @@ class Optimisation:
         """Give the parameters back the storage that they had, with their values as they are now."""
         for flat in self.flats:
             flat.detach()
+
+    def _settle(self) -> None:
+        """Have layers compiled by torch, before the first step; nothing that is trained changes."""
+        before = copied(weights_of(self.flow))
+        self.flow.train()
+        self._computed.flow.train()
+        batches = [self.plan.batch(step) for step in range(self.plan.batches)]
+        sizes = sorted({stop - start for _, start, stop in batches})
+        settle(self._computed.blocks, partial(self.loss_of, 0), sizes)
+        load_weights(self.flow, before)  # statistics of batches, which the loss may have moved
 
     # -- rows ------------------------------------------------------------------------------------
 
