@@ -30,6 +30,7 @@ RECIPES: dict[str, Callable[[], Made]] = {
         bijections.pointwise,
         bijections.bounded,
         bijections.marginals,
+        bijections.sides,
         bijections.residual,
         bijections.scales,
         bijections.torus,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import torch
+
 from diffeo.bijections import (
     BNAF,
     LU,
@@ -11,6 +13,7 @@ from diffeo.bijections import (
     SVD,
     Affine,
     Autoregressive,
+    Bounded,
     Chain,
     CircularShift,
     Continuous,
@@ -74,6 +77,13 @@ def marginals() -> Made:
     x[:, 0] = x[:, 0] / (1 + x[:, 0])
     low, high = [0.0, 0.0, None, None], [1.0, None, 0.0, None]
     return chained(4, Affine(4), Gaussianize(4, 6, low=low, high=high), x=x)
+
+
+def sides() -> Made:
+    """Return a flow onto (0, ∞) × (−∞, 2) × (−1, 1) × ℝ, a kind of side each."""
+    y = normal(40, 4)
+    x = torch.stack([y[:, 0].exp(), 2 - y[:, 1].exp(), y[:, 2].tanh(), y[:, 3]], -1)
+    return chained(4, Affine(4), Bounded([0.0, None, -1.0, None], [None, 2.0, 1.0, None]), x=x)
 
 
 def residual() -> Made:

@@ -5,6 +5,7 @@ from diffeo.bijections.autoregressive import Autoregressive
 from diffeo.bijections.batchnorm import BatchNorm
 from diffeo.bijections.bijection import Bijection
 from diffeo.bijections.bnaf import BNAF
+from diffeo.bijections.bounded import Bounded, onto
 from diffeo.bijections.chain import Chain, Identity, Inverse, set_memory
 from diffeo.bijections.circle import CircularShift, Wrap
 from diffeo.bijections.continuous import Continuous, SolverInfo
@@ -42,6 +43,7 @@ __all__ = [
     "Autoregressive",
     "BatchNorm",
     "Bijection",
+    "Bounded",
     "Chain",
     "CircularShift",
     "Continuous",
@@ -73,5 +75,6 @@ __all__ = [
     "Triangular",
     "Whiten",
     "Wrap",
+    "onto",
     "set_memory",
 ]

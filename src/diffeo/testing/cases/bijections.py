@@ -11,6 +11,7 @@ from diffeo.bijections import (
     Affine,
     BatchNorm,
     Bijection,
+    Bounded,
     Chain,
     Gaussianize,
     Identity,
@@ -67,6 +68,16 @@ def _between(features: int, context: int) -> nn.Module:
     return mixing(Gaussianize(features, 8, low=[0.0] * features, high=[1.0] * features))(features, context)
 
 
+def _mixed_box(features: int, context: int) -> Bijection:
+    """Return sides of every kind among features that are positive: (0, ∞), (−1, 1e9), (−∞, 1e9), ℝ."""
+    low, high = [0.0, -1.0, None, None], [None, 1e9, 1e9, None]
+    return Bounded([low[k % 4] for k in range(features)], [high[k % 4] for k in range(features)])
+
+
+def _unit_box(features: int, context: int) -> Bijection:
+    return Bounded([0.0] * features, [1.0] * features)
+
+
 def _case(name: str, build: Builder, **settings: Any) -> Case:
     return Case(f"bijections.{name}", "bijection", build, **settings)
 
@@ -95,6 +106,8 @@ BIJECTIONS = [
     _case("Whiten, pca", mixing(plain(Whiten))),
     _case("Whiten, cholesky", mixing(plain(Whiten, "cholesky"))),
     _case("Log", mixing(Log(shift=-0.5)), domain="positive"),
+    _case("Bounded, mixed", mixing(_mixed_box), domain="positive"),
+    _case("Bounded, box", mixing(_unit_box), domain="box"),
     _case("Logit", mixing(Logit()), domain="box"),
     _case("Logit, α = 0.05", mixing(Logit(alpha=0.05)), domain="box"),
 ]
