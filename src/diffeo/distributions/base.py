@@ -35,6 +35,9 @@ class Base(Part, nn.Module):
     #: Whether :meth:`initialise` reads data: a flow then shows it the data, seen through its bijection.
     reads_data: bool = False
 
+    #: Whether draws are differentiable in every parameter, so that gradients through them are whole.
+    reparametrised: bool = True
+
     def __init__(self, features: int | Sequence[int]) -> None:
         super().__init__()
         self.event_shape = event_shape_of(features)

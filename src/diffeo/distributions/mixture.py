@@ -37,6 +37,8 @@ class Mixture(Base):
     torch.Size([5])
     """
 
+    reparametrised = False
+
     reads_data = True
     _BOUND = 10.0
 

@@ -72,6 +72,8 @@ class Resampled(Base):
     (-0.918..., 0.5...)
     """
 
+    reparametrised = False
+
     #: |logit a| stays below, so that neither a nor 1 − Z rounds to 0.
     _BOUND = 10.0
 

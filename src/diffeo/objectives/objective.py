@@ -18,10 +18,12 @@ class Batch:
     Attributes:
         x: shape ``(rows, *event_shape)``.
         context: shape ``(rows, context_features)``, or None for a flow without context.
+        progress: how much of the run is over, from 0 to 1; what is annealed follows it.
     """
 
     x: Tensor
     context: Tensor | None = None
+    progress: float = 1.0
 
 
 class Objective(ABC):
@@ -34,6 +36,7 @@ class Objective(ABC):
         first_order: whether the loss is differentiated once, by the backward pass of a step alone, and
             through no transform of ``torch.func``: :func:`diffeo.fit` may then take the compiled kernels,
             which know no more.
+        resumable: whether a run with it can go on from a checkpoint: it has no state of its own.
 
     >>> import torch
     >>> class Squared(Objective):
@@ -48,6 +51,11 @@ class Objective(ABC):
     unit: ClassVar[str] = "nats per row"
     evaluations_apart: ClassVar[int] = 25
     first_order: ClassVar[bool] = False
+    resumable: ClassVar[bool] = True
+
+    def begun(self) -> Objective:
+        """Return the objective that one run uses: itself, or with state of its own a copy without any."""
+        return self
 
     @abstractmethod
     def loss(self, flow: Flow, batch: Batch) -> Tensor:

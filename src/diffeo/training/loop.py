@@ -92,7 +92,12 @@ def fit(
     """
     config = TrainConfig() if config is None else config
     _check_arguments(flow, config, objective, checkpoint, callback, progress)
-    objective = objective_for(flow) if objective is None else objective
+    objective = (objective_for(flow) if objective is None else objective).begun()
+    if checkpoint is not None and not objective.resumable:
+        raise ConfigError(
+            f"checkpoint was given with {objective!r:.60}, whose own state no checkpoint holds; expected "
+            "None: leave it out, or choose another objective."
+        )
     train, held = checked_rows(flow, x, context, validation, noise=config.noise, seed=config.seed)
     warn_unstandardised(flow, train, config.seed)
     device, home, dtype = chosen_device(config.device), flow.base.device, flow.dtype
@@ -168,7 +173,7 @@ class _Run:
         """Run to the end; whatever ends it, the flow gets the best weights so far."""
         state = saved or State(self.running.capture())
         written = -self.config.checkpoint_every if saved is None else state.step
-        begun = time.perf_counter() - state.seconds
+        begun = self.running.begun = time.perf_counter() - state.seconds
         good = state
         try:
             if saved is not None:

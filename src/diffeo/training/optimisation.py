@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -69,6 +70,7 @@ class Optimisation:
             restore, and around an evaluation of the average. A copy of ``weights`` in another dtype is kept
             true by ``changed.append(lambda: shadow.copy_(flat.weights))``.
         rate: the learning rate of the last step.
+        begun: the clock's time at which the run began, which a time budget counts from.
         precision, kernels: how steps are computed (:class:`~diffeo.training.compute.Computed`).
     """
 
@@ -87,7 +89,7 @@ class Optimisation:
             if isinstance(part, Fused):
                 part.sink = self._sink
         self.changed: list[Callable[[], object]] = []
-        self.rate = 0.0
+        self.rate, self.begun = 0.0, time.perf_counter()
         self.average: dict[str, Tensor] = {}
         self._averages: list[Tensor] = []
         if config.averaging:
@@ -140,12 +142,13 @@ class Optimisation:
 
     def batch_of(self, step: int) -> Batch:
         """Return the batch of ``step``, with its noise."""
-        batch = self.train.take(self.rows_of(step))
+        seconds = 0.0 if self.plan.seconds is None else time.perf_counter() - self.begun
+        batch = replace(self.train.take(self.rows_of(step)), progress=self.plan.progress(step, seconds))
         if self._noise is None:
             return batch
         draws = torch.Generator(self.device).manual_seed(derived_seed(self.config.seed, "noise", step))
         noise = torch.randn(batch.x.shape, generator=draws, dtype=batch.x.dtype, device=self.device)
-        return Batch(torch.addcmul(batch.x, noise, self._noise), batch.context)
+        return replace(batch, x=torch.addcmul(batch.x, noise, self._noise))
 
     def loss_of(self, step: int) -> Tensor:
         """Return the objective on the batch of ``step``; the same every time it is asked."""
