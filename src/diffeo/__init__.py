@@ -16,7 +16,17 @@ from typing import TYPE_CHECKING, Any
 from diffeo._version import __version__
 
 if TYPE_CHECKING:
-    from diffeo import bijections, conditioners, distributions, errors, flows, laws, tables, toys
+    from diffeo import (
+        bijections,
+        conditioners,
+        distributions,
+        errors,
+        flows,
+        laws,
+        objectives,
+        tables,
+        toys,
+    )
     from diffeo.diagnostics import verify
     from diffeo.estimator import FlowDensity
     from diffeo.files import load
@@ -24,12 +34,14 @@ if TYPE_CHECKING:
     from diffeo.registry import register
     from diffeo.tables import Schema
     from diffeo.training import FitResult, TrainConfig, fit
+    from diffeo.training import FitResult, TargetResult, TrainConfig, fit, fit_target
 
 __all__ = [
     "FitResult",
     "Flow",
     "FlowDensity",
     "Schema",
+    "TargetResult",
     "TrainConfig",
     "__version__",
     "bijections",
@@ -37,9 +49,11 @@ __all__ = [
     "distributions",
     "errors",
     "fit",
+    "fit_target",
     "flows",
     "laws",
     "load",
+    "objectives",
     "register",
     "tables",
     "toys",
@@ -52,8 +66,10 @@ _HOMES = {
     "FlowDensity": "estimator",
     "Flow": "flows",
     "Schema": "tables",
+    "TargetResult": "training",
     "TrainConfig": "training",
     "fit": "training",
+    "fit_target": "training",
     "load": "files",
     "register": "registry",
     "verify": "diagnostics",

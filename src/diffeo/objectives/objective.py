@@ -36,6 +36,7 @@ class Objective(ABC):
         first_order: whether the loss is differentiated once, by the backward pass of a step alone, and
             through no transform of ``torch.func``: :func:`diffeo.fit` may then take the compiled kernels,
             which know no more.
+        needs_data: whether the loss reads ``batch.x``.
         resumable: whether a run with it can go on from a checkpoint: it has no state of its own.
 
     >>> import torch
@@ -51,6 +52,7 @@ class Objective(ABC):
     unit: ClassVar[str] = "nats per row"
     evaluations_apart: ClassVar[int] = 25
     first_order: ClassVar[bool] = False
+    needs_data: ClassVar[bool] = True
     resumable: ClassVar[bool] = True
 
     def begun(self) -> Objective:

@@ -63,6 +63,7 @@ class Renyi(Objective):
     doubly_reparametrised: bool = True
 
     unit: ClassVar[str] = "nats"
+    needs_data: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_log_density(self.log_density)
@@ -113,6 +114,7 @@ class ImportanceWeighted(Objective):
     doubly_reparametrised: bool = True
 
     unit: ClassVar[str] = "nats"
+    needs_data: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_log_density(self.log_density)

@@ -67,6 +67,7 @@ class ReverseKL(Objective):
     inverse_temperature: Weight = 1.0
 
     unit: ClassVar[str] = "nats"
+    needs_data: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_log_density(self.log_density)

@@ -37,9 +37,9 @@ class ScoreMatching(Objective):
     Raises:
         ConfigError: an argument is out of its range.
 
-    >>> from diffeo.flows import NICE
+    >>> from diffeo.flows import RealNVP
     >>> x = torch.randn(5000, 2, generator=torch.Generator().manual_seed(0))
-    >>> round(ScoreMatching().loss(NICE(2).eval(), Batch(x)).item(), 1)  # ½ E‖x‖² − 2
+    >>> round(ScoreMatching().loss(RealNVP(2).eval(), Batch(x)).item(), 1)  # ½ E‖x‖² − 2
     -1.0
     """
 

@@ -68,8 +68,8 @@ def check_differentiable(flow: Flow, x: Tensor, log_p: Tensor | None = None) -> 
     if any(p.requires_grad for p in flow.base.parameters()) and not flow.base.reparametrised:
         raise ConfigError(
             f"draws of the base {type(flow.base).__name__} are not differentiable in all its parameters, "
-            'so that gradients through draws would leave them out; pass ReverseKL(…, estimator="score"), or '
-            "freeze the base: flow.base.requires_grad_(False)."
+            'so that gradients through draws would leave them out; pass ReverseKL(…, estimator="score"), '
+            "or freeze the base: flow.base.requires_grad_(False)."
         )
     if log_p is not None and x.requires_grad and not log_p.requires_grad:
         raise ConfigError(

@@ -12,7 +12,7 @@ from torch import Tensor
 from diffeo.errors import ConfigError
 from diffeo.flows import Flow
 from diffeo.objectives.objective import Batch, Objective
-from diffeo.objectives.schedules import Ramp, Weight, check_weight, weight_at
+from diffeo.objectives.schedules import Weight, check_weight, weight_at
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,11 @@ class Weighted(Objective):
     def resumable(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Return whether all parts are."""
         return all(part.resumable for part in self.objectives)
+
+    @property
+    def needs_data(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Return whether a part does."""
+        return any(part.needs_data for part in self.objectives)
 
     def begun(self) -> Objective:
         """Return the sum of the parts as one run uses them."""
