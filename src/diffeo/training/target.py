@@ -50,18 +50,19 @@ def fit_target(
 
     Args:
         flow: a flow over ℝᴰ without context, changed in place.
-        log_density: log p̃: x of shape ``(n, *event_shape)`` to (n,), by torch's functions, so that it can be
-            differentiated. It need not be normalised, nor defined outside the support.
-        support: where p̃ is above 0, if not on all of ℝᴰ: a constraint of ``torch.distributions.constraints``,
+        log_density: log p̃: x of shape ``(n, *event_shape)`` to (n,), by torch's functions, so that it can
+            be differentiated. It need not be normalised, nor defined outside the support.
+        support: where p̃ is above 0, if not on all of ℝᴰ: one of ``torch.distributions.constraints``,
             or a list with one for each feature. The flow is followed by a bijection onto it
             (:func:`diffeo.bijections.onto`), so ``result.flow`` has draws there.
         objective: what is made small, as ``Renyi(log_density, alpha=0.5)``; None for
             ``ReverseKL(log_density)``.
         config: the settings of the run; 2,000 steps unless it says otherwise. An epoch is one step.
-        restarts: runs, the first one from the flow as it is, the others from new random weights; the one with
-            the best evidence bound is kept.
+        restarts: runs, the first one from the flow as it is, the others from new random weights; the one
+            with the best evidence bound is kept.
         draws: weighted draws of the result.
-        callback, progress: as in :func:`diffeo.fit`, for each run.
+        callback: as in :func:`diffeo.fit`, for each run.
+        progress: as in :func:`diffeo.fit`, for each run.
 
     Returns:
         The flow on the support, and what the weights say: evidence, effective sample size, Pareto's k̂.
@@ -106,7 +107,7 @@ def fit_target(
     load_weights(whole, kept)
     if not bool(torch.logsumexp(found[1], 0).isfinite()):
         raise TrainingError(
-            f"no restart reached a finite evidence (log w is {bounds[best]:g} on the mean): the flow's draws "
+            f"no restart reached a finite evidence (the mean of log w is {bounds[best]:g}): its draws "
             "lie where log_density is −∞ or NaN. Pass support=…, a smaller learning_rate, or a flow that "
             "begins nearer the target."
         )
@@ -121,17 +122,17 @@ def _whole(flow: Any, log_density: Any, support: Any, objective: Any, config: An
         raise ConfigError(f"config is a {type(config).__name__}; expected a diffeo.TrainConfig.")
     if not isinstance(objective, Objective | None):
         raise ConfigError(
-            f"objective is a {type(objective).__name__}; expected a diffeo objective, as Renyi(log_density)."
+            f"objective is a {type(objective).__name__}; expected a diffeo objective, as Renyi(…)."
         )
     check_log_density(log_density)
     if objective is not None and objective.needs_data:
         raise ConfigError(
-            f"objective={objective!r:.60} compares with data, and there are none; expected ReverseKL, Renyi "
-            "or ImportanceWeighted of log_density. With data, call diffeo.fit."
+            f"objective={objective!r:.60} compares with data, and there are none; expected ReverseKL, "
+            "Renyi or ImportanceWeighted of log_density. With data, call diffeo.fit."
         )
     if flow.context_features:
         raise ConfigError(
-            "flow reads a context; expected one without: one target is fitted. For a target of (x, context), "
+            "flow reads a context; expected one without: one target is fitted. For one of (x, context), "
             "call diffeo.fit(flow, x, context=…, objective=ReverseKL(log_density)), whose x is not read."
         )
     if support is None:
@@ -161,7 +162,7 @@ def _try(whole: Flow, log_density: LogDensity, objective: Objective | None, seed
     if nowhere == TRIED or (nowhere and (objective is None or isinstance(objective, ReverseKL))):
         raise ConfigError(
             f"log_density is −∞ at {nowhere} of {TRIED} draws of the flow as it begins, where its reverse "
-            "divergence is infinite; expected numbers. Pass support=…, the set where the density is above 0, "
+            "divergence is infinite; expected numbers. Pass support=…, where the density is above 0, "
             "or begin with a flow inside it."
         )
 

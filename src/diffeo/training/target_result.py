@@ -31,7 +31,8 @@ class TargetResult:
         best: the restart that was kept.
 
     >>> from diffeo.flows import RealNVP
-    >>> result = TargetResult(RealNVP(1), torch.zeros(4, 1), torch.zeros(4), (), (0.0,), 0)
+    >>> log_weights = torch.zeros(4, dtype=torch.float64)
+    >>> result = TargetResult(RealNVP(2), torch.zeros(4, 2), log_weights, (), (0.0,), 0)
     >>> result.effective_sample_size, result.log_evidence, result.log_evidence_error
     (4.0, 0.0, 0.0)
     """
@@ -107,8 +108,8 @@ class TargetResult:
         value = function(self.draws)
         if value.ndim == 0 or len(value) != len(self.draws):
             raise ShapeError(
-                f"function returned shape {tuple(value.shape)} for {len(self.draws)} draws; expected one row "
-                "each."
+                f"function returned shape {tuple(value.shape)} for {len(self.draws)} draws; expected one "
+                "row for each."
             )
         value = value.double()
         w = self.weights.reshape(-1, *(1 for _ in value.shape[1:]))
