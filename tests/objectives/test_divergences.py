@@ -206,6 +206,29 @@ def test_annealing_follows_the_progress_of_the_run():
         assert value == pytest.approx(exact, abs=0.02)
 
 
+@pytest.mark.parametrize("estimator", ["path", "reparametrised", "score"])
+def test_layers_that_read_their_batch_or_draw_do_not_disturb_the_bound(estimator):
+    """In training mode, as fit has it: log q must be that of the draws, and no statistic may move."""
+    flow = RealNVP(2, couplings=2, hidden=(6,), batch_norm=True).double()
+    with torch.no_grad():
+        for p in flow.parameters():
+            p += 0.3 * torch.randn_like(p)
+    flow.initialise(3 * torch.randn(50, 2, dtype=DTYPE))
+
+    def own_density(x):
+        return held(x)
+
+    held = stopped(flow).eval()
+    before = {name: t.clone() for name, t in flow.state_dict().items()}
+    flow.train()
+    loss = ReverseKL(own_density, 32, estimator).loss(flow, NOTHING)
+    assert abs(loss.item()) <= 1e-12
+    assert all(part.training for part in flow.modules())
+    assert all(torch.equal(before[name], t) for name, t in flow.state_dict().items())
+    if estimator == "path":
+        assert gradient_of(loss, flow).abs().max() <= 1e-12
+
+
 class TestRefusals:
     def test_shapes_and_types_of_the_target(self):
         flow = normal_flow([0.0, 0.0], [1.0, 1.0])

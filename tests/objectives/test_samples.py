@@ -118,9 +118,9 @@ def test_sliced_wasserstein_approaches_the_closed_form():
     spread = ((scale**2 @ u**2).sqrt() - (SCALE**2 @ u**2).sqrt()) ** 2
     exact = float((shift + spread).mean())
     flow = normal_flow(loc, scale)
-    values = torch.stack([SlicedWasserstein(256).loss(flow, normals(20_000)).detach() for _ in range(10)])
+    values = torch.stack([SlicedWasserstein(64).loss(flow, normals(5_000)).detach() for _ in range(20)])
     assert values.mean().item() == pytest.approx(exact, rel=0.03)
-    one = SlicedWasserstein(power=1.0).loss(normal_flow(0.5, 1.2), normals(50_000, 1)).item()
+    one = SlicedWasserstein(power=1.0).loss(normal_flow(0.5, 1.2), normals(10_000, 1)).item()
     assert one == pytest.approx(0, abs=0.03)
 
 
@@ -139,11 +139,8 @@ def test_score_matching_is_unbiased_in_value_and_gradient(method):
 
 def test_the_sliced_trace_has_the_mean_of_the_exact_one():
     torch.manual_seed(2)
-    flow = RealNVP(
-        3,
-        couplings=2,
-        hidden=(6,),
-    ).double()
+    flow = RealNVP(3, couplings=2, hidden=(6,)).double()
+    assert flow.training  # batch normalisation would mix the rows
     with torch.no_grad():
         for p in flow.parameters():
             p += 0.2 * torch.randn_like(p)

@@ -53,7 +53,7 @@ def rows(n=2000):
         (SlicedWasserstein(), 0.03),
         (ScoreMatching(), 0.02),
         (ScoreMatching("sliced"), 0.02),
-        (Adversarial(hidden=(32, 32)), 0.15),
+        (Adversarial(hidden=(32, 32), steps=2, learning_rate=5e-3), 0.15),
         (Adversarial("wasserstein", hidden=(32, 32), steps=2), 0.15),
     ],
     ids=repr,
@@ -61,9 +61,8 @@ def rows(n=2000):
 def test_fit_reaches_the_optimum(objective, short):
     """The flow can be the target exactly: KL(p ‖ q) is how far it stays behind, in nats."""
     flow = Flow(StandardNormal(2), Affine(2))
-    config = TrainConfig(
-        max_steps=600, learning_rate=2e-2, batch_size=128, patience=None, evaluate_every=200
-    )
+    rate = 5e-3 if isinstance(objective, Adversarial) else 2e-2
+    config = TrainConfig(max_steps=600, learning_rate=rate, batch_size=128, evaluate_every=200)
     result = fit(flow, rows(), objective=objective, config=config, validation=None)
     assert not result.events
     assert result.unit == objective.unit
@@ -150,7 +149,7 @@ class TestAdversarial:
         assert all(p.requires_grad for p in network.parameters())
 
     def test_the_value_is_a_lower_bound_of_the_divergence(self):
-        """Far apart it nears log 2; W₁ of shifted normals nears the shift."""
+        """Far apart it nears log 2; W₁ of normals 6 apart is 6, and the penalty adds 1.8."""
         flow = Flow(StandardNormal(2), Affine(2))
         near, far = torch.randn(512, 2), torch.randn(512, 2) + torch.tensor([6.0, 0.0])
         game = Adversarial(hidden=(32,), learning_rate=1e-2)
@@ -158,8 +157,9 @@ class TestAdversarial:
         assert 0.6 < values[-1] <= math.log(2)
         game = Adversarial(hidden=(32,), learning_rate=1e-2)
         assert abs([game.loss(flow, Batch(near)).item() for _ in range(100)][-1]) < 0.05
+        # The best linear d has a slope of 1 + W₁ / 2λ.
         game = Adversarial("wasserstein", hidden=(32,), learning_rate=1e-2)
-        assert [game.loss(flow, Batch(far)).item() for _ in range(100)][-1] == pytest.approx(6, abs=0.6)
+        assert [game.loss(flow, Batch(far)).item() for _ in range(100)][-1] == pytest.approx(7.8, abs=0.5)
 
     def test_a_checkpoint_is_refused(self, tmp_path):
         with pytest.raises(ConfigError, match="whose own state no checkpoint holds"):

@@ -14,6 +14,7 @@ from diffeo.flows import Flow
 from diffeo.objectives.objective import Batch, Objective
 from diffeo.objectives.target import (
     LogDensity,
+    as_scored,
     check_differentiable,
     check_log_density,
     log_density_at,
@@ -134,11 +135,12 @@ def log_weights(
 ) -> Tensor:
     """Return log p̃(x) − log q_θ(x) of draws; with ``path``, differentiable through x alone."""
     context = batch.context
-    if path:
-        x = flow.rsample(shape, context)
-        log_q = stopped(flow)(x, context)
-    else:
-        x, log_q = flow.rsample_and_log_prob(shape, context)
+    with as_scored(flow):
+        if path:
+            x = flow.rsample(shape, context)
+            log_q = stopped(flow)(x, context)
+        else:
+            x, log_q = flow.rsample_and_log_prob(shape, context)
     log_p = log_density_at(log_density, x, context, len(flow.event_shape))
     check_differentiable(flow, x, log_p)
     return log_p - log_q

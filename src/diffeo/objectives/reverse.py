@@ -14,6 +14,7 @@ from diffeo.objectives.objective import Batch, Objective
 from diffeo.objectives.schedules import Weight, check_weight, weight_at
 from diffeo.objectives.target import (
     LogDensity,
+    as_scored,
     check_differentiable,
     check_log_density,
     log_density_at,
@@ -77,6 +78,10 @@ class ReverseKL(Objective):
 
     def loss(self, flow: Flow, batch: Batch) -> Tensor:
         """Return the mean of log q − β log p̃ over draws, with the gradient of the estimator."""
+        with as_scored(flow):
+            return self._loss(flow, batch)
+
+    def _loss(self, flow: Flow, batch: Batch) -> Tensor:
         beta = weight_at(self.inverse_temperature, batch.progress)
         if self.estimator == "score":
             return self._scored(flow, batch.context, beta)

@@ -11,6 +11,7 @@ from torch import Tensor
 from diffeo.errors import at_least, one_of
 from diffeo.flows import Flow
 from diffeo.objectives.objective import Batch, Objective
+from diffeo.objectives.target import as_scored
 
 #: Features up to which "auto" takes the exact trace: each is one more backward pass.
 EXACT_UP_TO = 8
@@ -54,7 +55,7 @@ class ScoreMatching(Objective):
 
     def loss(self, flow: Flow, batch: Batch) -> Tensor:
         """Return the mean of ½ ‖score‖² + trace."""
-        with torch.enable_grad():
+        with torch.enable_grad(), as_scored(flow):
             x = batch.x.detach().requires_grad_()
             (score,) = torch.autograd.grad(flow(x, batch.context).sum(), x, create_graph=True)
             size = x[0].numel()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import torch
@@ -76,6 +77,22 @@ def check_differentiable(flow: Flow, x: Tensor, log_p: Tensor | None = None) -> 
             "log_density(x) carries no gradient towards x; write it with torch's functions of x (no "
             '.detach(), .item() or NumPy inside), or pass ReverseKL(…, estimator="score").'
         )
+
+
+@contextlib.contextmanager
+def as_scored(flow: Flow) -> Generator[None]:
+    """Put a flow into evaluation mode for a while, in which each row has the density that is scored.
+
+    In training mode batch normalisation mixes rows on the way to noise and not on the way back, dropout draws
+    other networks each way, and a trace may be an estimate: log q at the flow's own draws would not be theirs.
+    """
+    training = [part for part in flow.modules() if part.training]
+    flow.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
 
 
 def stopped(flow: Flow) -> Flow:
