@@ -27,8 +27,8 @@ class Adversarial(Objective):
       Jensen–Shannon divergence of data x and draws y, in nats (0 to log 2); that is the loss's value. The
       flow's gradient is that of −E log σ(d(y)), which does not vanish while d wins.
     - "wasserstein": d makes E d(x) − E d(y) − λ E(‖∇d‖ − 1)² large, the gradient at points between x and y;
-      the loss is E d(x) − E d(y), in units of the data: the distance W₁ when d is at its best, and too much by
-      up to W₁² / 2λ, since the penalty is a soft one.
+      the loss is E d(x) − E d(y), in units of the data: the distance W₁ when d is at its best, and up to
+      W₁² / 2λ more, since the penalty is a soft one.
 
     It needs no density of the flow. That is its charm and its weakness: the flow may leave modes out, and
     ``fit``'s held-out nats show it; a term of maximum likelihood (:class:`Weighted`) mends it.
