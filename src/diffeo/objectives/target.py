@@ -84,8 +84,7 @@ def as_scored(flow: Flow) -> Generator[None]:
     """Put a flow into evaluation mode for a while, in which each row has the density that is scored.
 
     In training mode batch normalisation mixes rows on the way to noise and not on the way back, dropout
-    draws other networks each way, and a trace may be an estimate: log q at the flow's own draws would not be
-    theirs.
+    draws other networks each way, and a trace may be an estimate: log q at draws would not be theirs.
     """
     training = [part for part in flow.modules() if part.training]
     flow.eval()
