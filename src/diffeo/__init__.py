@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from diffeo.flows import Flow
     from diffeo.registry import register
     from diffeo.tables import Schema
-    from diffeo.training import FitResult, TrainConfig, fit
     from diffeo.training import FitResult, TargetResult, TrainConfig, fit, fit_target
 
 __all__ = [
