@@ -21,6 +21,7 @@ FLAGS = (
     "-std=gnu++17",
     "-O3",
     "-march=native",
+    "-ffp-contract=off",
     "-fno-math-errno",
     "-fno-trapping-math",
     "-fPIC",

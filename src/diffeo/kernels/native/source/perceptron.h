@@ -53,10 +53,10 @@ static inline Vec sigmoid(Vec x) { return 1.0f / (1.0f + exp(-x)); }
 static inline Vec erf(Vec x) {
     Vec a = abs(x), t = 1.0f / (1.0f + 0.3275911f * a);
     Vec p = all(1.061405429f);
-    p = p * t - 1.453152027f;
-    p = p * t + 1.421413741f;
-    p = p * t - 0.284496736f;
-    p = p * t + 0.254829592f;
+    p = fma(p, t, all(-1.453152027f));
+    p = fma(p, t, all(1.421413741f));
+    p = fma(p, t, all(-0.284496736f));
+    p = fma(p, t, all(0.254829592f));
     Vec y = 1.0f - p * t * exp(-a * a);
     return x < 0.0f ? -y : y;
 }

@@ -19,7 +19,7 @@ struct Single {
     typedef float Word;
     static constexpr long PAIR = 1;
     static inline Word word(const float *from) { return *from; }
-    static inline Vec multiply(Vec sum, Word a, Vec b) { return sum + a * b; }
+    static inline Vec multiply(Vec sum, Word a, Vec b) { return fma(all(a), b, sum); }
     // A vector of words from some columns of one row (of two for pairs).
     static inline void words(const float *row, const float *, Word *to) { store(to, load(row)); }
     // A vector of words along a row: pairs of neighbours.

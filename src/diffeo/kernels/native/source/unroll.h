@@ -31,7 +31,7 @@ static inline void units(const float *weight, long row, const float *bias, long 
 #pragma GCC unroll 8
         for (int r = 0; r < R; r++)
 #pragma GCC unroll 2
-            for (int v = 0; v < ABREAST; v++) sum[r][v] += weight[r * row + j] * h[j * ABREAST + v];
+            for (int v = 0; v < ABREAST; v++) sum[r][v] = fma(all(weight[r * row + j]), h[j * ABREAST + v], sum[r][v]);
     for (int r = 0; r < R; r++)
         for (int v = 0; v < ABREAST; v++) out[r * ABREAST + v] = sum[r][v];
 }

@@ -6,7 +6,7 @@
 #pragma once
 #include <cstdint>
 #include <cstring>
-#ifdef __AVX512F__
+#if defined(__AVX512F__) || defined(__FMA__)
 #include <immintrin.h>
 #endif
 
@@ -40,21 +40,34 @@ static inline Vec load(const float *from) {
 
 static inline void store(float *to, Vec x) { std::memcpy(to, &x, sizeof x); }
 
+// a b + c, rounded once where the processor can. It is written out, and -ffp-contract=off: a compiler that may
+// contract products and sums does so in one copy of a loop and not in another, and the bits of a row would depend on
+// which of them it goes through.
+static inline Vec fma(Vec a, Vec b, Vec c) {
+#if defined(__AVX512F__)
+    return (Vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__) && defined(__AVX__)
+    return (Vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+    return a * b + c;
+#endif
+}
+
 // exp: x = n log 2 + r, a polynomial in r, and n into the exponent (after Moshier's Cephes, expf).
 static inline Vec exp(Vec x) {
     x = clamp(x, -87.0f, 88.0f);
-    Vec shifted = x * 1.44269504f + 12582912.0f;  // 1.5 · 2²³ rounds to the nearest whole number
+    Vec shifted = fma(x, all(1.44269504f), all(12582912.0f));  // 1.5 · 2²³ rounds to the nearest whole number
     Int n = bits(shifted) - 0x4b400000;
     Vec whole_part = shifted - 12582912.0f;
-    Vec r = x - whole_part * 0.693359375f;
-    r = r + whole_part * 2.12194440e-4f;
+    Vec r = fma(whole_part, all(-0.693359375f), x);
+    r = fma(whole_part, all(2.12194440e-4f), r);
     Vec p = all(1.9875691500e-4f);
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * (r * r) + r + 1.0f;
+    p = fma(p, r, all(1.3981999507e-3f));
+    p = fma(p, r, all(8.3334519073e-3f));
+    p = fma(p, r, all(4.1665795894e-2f));
+    p = fma(p, r, all(1.6666665459e-1f));
+    p = fma(p, r, all(5.0000001201e-1f));
+    p = fma(p, r * r, r) + 1.0f;
     return x == x ? (Vec)(bits(p) + (n << 23)) : x;
 }
 
@@ -68,17 +81,17 @@ static inline Vec log(Vec x) {
     Vec e = __builtin_convertvector(n + low, Vec);  // a true comparison is −1
     Vec z = m * m;
     Vec p = all(7.0376836292e-2f);
-    p = p * m - 1.1514610310e-1f;
-    p = p * m + 1.1676998740e-1f;
-    p = p * m - 1.2420140846e-1f;
-    p = p * m + 1.4249322787e-1f;
-    p = p * m - 1.6668057665e-1f;
-    p = p * m + 2.0000714765e-1f;
-    p = p * m - 2.4999993993e-1f;
-    p = p * m + 3.3333331174e-1f;
+    p = fma(p, m, all(-1.1514610310e-1f));
+    p = fma(p, m, all(1.1676998740e-1f));
+    p = fma(p, m, all(-1.2420140846e-1f));
+    p = fma(p, m, all(1.4249322787e-1f));
+    p = fma(p, m, all(-1.6668057665e-1f));
+    p = fma(p, m, all(2.0000714765e-1f));
+    p = fma(p, m, all(-2.4999993993e-1f));
+    p = fma(p, m, all(3.3333331174e-1f));
     p = p * m * z;
-    p = p - e * 2.12194440e-4f - 0.5f * z;
-    return x == x ? m + p + e * 0.693359375f : x;
+    p = fma(all(-0.5f), z, fma(e, all(-2.12194440e-4f), p));
+    return x == x ? fma(e, all(0.693359375f), m + p) : x;
 }
 
 // tanh, an odd rational function within ±7.9 (that of Eigen).
@@ -86,16 +99,16 @@ static inline Vec tanh(Vec x) {
     x = clamp(x, -7.90531110763549805f, 7.90531110763549805f);
     Vec z = x * x;
     Vec p = all(-2.76076847742355e-16f);
-    p = p * z + 2.00018790482477e-13f;
-    p = p * z - 8.60467152213735e-11f;
-    p = p * z + 5.12229709037114e-08f;
-    p = p * z + 1.48572235717979e-05f;
-    p = p * z + 6.37261928875436e-04f;
-    p = p * z + 4.89352455891786e-03f;
+    p = fma(p, z, all(2.00018790482477e-13f));
+    p = fma(p, z, all(-8.60467152213735e-11f));
+    p = fma(p, z, all(5.12229709037114e-08f));
+    p = fma(p, z, all(1.48572235717979e-05f));
+    p = fma(p, z, all(6.37261928875436e-04f));
+    p = fma(p, z, all(4.89352455891786e-03f));
     Vec q = all(1.19825839466702e-06f);
-    q = q * z + 1.18534705686654e-04f;
-    q = q * z + 2.26843463243900e-03f;
-    q = q * z + 4.89352518554385e-03f;
+    q = fma(q, z, all(1.18534705686654e-04f));
+    q = fma(q, z, all(2.26843463243900e-03f));
+    q = fma(q, z, all(4.89352518554385e-03f));
     return x * p / q;
 }
 
