@@ -209,4 +209,11 @@ def test_a_parameter_that_is_nan_is_seen(law, network):
         fused = fused_of(layer)
         x, _ = rows()
         for own, other in zip(fused.inverse(x / 4), layer.inverse(x / 4), strict=True):
-            assert torch.equal(own.isnan(), other.isnan())
+            if network == "masked":
+                # Zeros of masks are left out, as wide as vectors are: 0 · NaN is NaN to torch alone, in
+                # features that no NaN has a weight to.
+                assert bool((other.isnan() | ~own.isnan()).all())
+                whole, wanted = (v.reshape(len(v), -1).isnan().any(-1) for v in (own, other))
+                assert torch.equal(whole, wanted)
+            else:
+                assert torch.equal(own.isnan(), other.isnan())
