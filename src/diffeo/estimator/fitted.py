@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 
 from diffeo.errors import ConfigError, DataError
 from diffeo.estimator.joint import JointDensity
+from diffeo.tables.frames import open_frame
 from diffeo.tables.schema import Schema
 from diffeo.tables.variable import Encoded, Variable
 
@@ -87,4 +90,39 @@ def encoded_context(schema: Schema | None, context: Any) -> Encoded | None:
             "a table of contexts, as fit was given" if context is None else "none, as fit was given none"
         )
         raise ConfigError(f"context is {given}; expected {wanted}: pass context=… to both or to neither.")
-    return None if schema is None else schema.encode(context)
+    if schema is None:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # said by the error below
+        rows = schema.encode(context)
+    impossible = rows.state < 0
+    if impossible.any():
+        row, column = map(int, np.argwhere(impossible)[0])
+        raise DataError(
+            f"row {row} of context has a value in column {schema.variables[column].name!r} that no context "
+            "of fit can have had; expected values as there: there is no density under it."
+        )
+    return rows
+
+
+def schemas_of(
+    X: Any, context: Any, kinds: Mapping[str, Any], first: Sequence[str]
+) -> tuple[Schema, Schema | None]:
+    """Return the schemas of a table and of its context; ``kinds`` are the table's where it has them."""
+    if context is None:
+        return Schema.infer(X, kinds=kinds, first=first), None
+    own, other = (set(open_frame(table).names) for table in (X, context))
+    before = {name: kind for name, kind in kinds.items() if str(name) in other - own}
+    kept = {name: kind for name, kind in kinds.items() if name not in before}
+    return Schema.infer(X, kinds=kept, first=first), Schema.infer(context, kinds=before)
+
+
+def check_possible(rows: Encoded, variables: Sequence[Variable]) -> None:
+    """Raise :class:`DataError` where a cell is impossible under the columns' kinds."""
+    impossible = rows.state < 0
+    if impossible.any():
+        row, column = map(int, np.argwhere(impossible)[0])
+        raise DataError(
+            f"row {row} has a value in column {variables[column].name!r} that the schema of the first fit "
+            "rules out; expected values as in that fit: leave such rows out, or fit anew with all rows."
+        )

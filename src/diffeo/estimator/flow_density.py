@@ -17,14 +17,14 @@ from diffeo.errors import ConfigError, FileError, at_least, number, one_of
 from diffeo.estimator import stored
 from diffeo.estimator.budget import budget_for
 from diffeo.estimator.continuous import CHOICES
-from diffeo.estimator.fitted import Fitted, encoded, variables_of
-from diffeo.estimator.folds import folds_of, weighted_rows
+from diffeo.estimator.fitted import Fitted, check_possible, encoded, schemas_of, variables_of
+from diffeo.estimator.folds import weighted_rows
 from diffeo.estimator.given import Given, given
 from diffeo.estimator.imputation import Imputed, imputed
-from diffeo.estimator.inputs import checked, checked_latent, random_seed, weights_of
+from diffeo.estimator.inputs import as_python, checked, checked_latent, random_seed, weights_of
 from diffeo.estimator.joint import JointDensity, Settings
+from diffeo.estimator.seen import Seen
 from diffeo.estimator.told import Told
-from diffeo.tables.schema import Schema
 from diffeo.tables.variable import Encoded
 
 Array = NDArray[np.float64]
@@ -119,12 +119,14 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         begun = time.perf_counter()
         self._check_arguments()
         going_on = self.warm_start and hasattr(self, "density_")
+        self.seen_ = None
         return self._learn(checked(self, X, reset=not going_on), context, sample_weight, begun, going_on)
 
     def partial_fit(self, X: Any, y: Any = None, *, context: Any = None, sample_weight: Any = None) -> Self:
         """Go on learning with more rows, of the columns that the first call saw.
 
-        All rows seen are kept (encoded) and trained on, so that nothing is forgotten.
+        All rows seen are kept (encoded) and trained on, so that nothing is forgotten; rows that were held
+        out stay held out. ``warm_start`` goes on with the rows of the new ``fit`` alone.
         """
         begun = time.perf_counter()
         self._check_arguments()
@@ -136,29 +138,31 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         if going_on:
             schema, context_schema = self.density_.schema, self.density_.context_schema
         else:
-            schema = Schema.infer(X, kinds=self.kinds or {}, first=self.first)
-            context_schema = None if context is None else Schema.infer(context)
+            schema, context_schema = schemas_of(X, context, self.kinds or {}, self.first or ())
             told(str(schema))
         rows = encoded(schema, context_schema, X, context)
+        if going_on:
+            check_possible(rows, variables_of(schema, context_schema))
         weights = weights_of(sample_weight, len(rows))
-        if weights is not None:
-            rows = rows.rows(weighted_rows(weights, seed))
+        index = None if weights is None else weighted_rows(weights, seed)
+        seen = Seen.of(rows, index, seed)
         if going_on and self.seen_ is not None:
-            rows = Encoded.stack([self.seen_, rows])
-        folds = folds_of(len(rows), seed)
-        budget = budget_for(rows, self.time_budget, self.max_steps)
+            seen = self.seen_.and_more(seen)
+        rows, folds = seen.rows, seen.folds
+        max_steps = as_python(self.max_steps)
+        budget = budget_for(rows, as_python(self.time_budget), max_steps)
         if math.isfinite(budget):
             budget = max(budget - (time.perf_counter() - begun), 0.1 * budget)
-        settings = Settings(self.architecture, budget, self.max_steps, seed)
+        settings = Settings(self.architecture, budget, max_steps, seed)
         if going_on:
             joint, held = self.density_.joint.refine(rows, folds, settings, report=told)
         else:
             variables = variables_of(schema, context_schema)
             given = len(variables) - len(schema.variables)
             joint, held = JointDensity.fit(
-                variables, rows, folds, settings, given=given, first=len(self.first), report=told
+                variables, rows, folds, settings, given=given, first=len(set(self.first or ())), report=told
             )
-        self.seen_: Encoded | None = rows
+        self.seen_: Seen | None = seen
         self._judge(Fitted(schema.detached(), context_schema, joint, np.sort(held)))
         told(
             f"held out: {self.held_out_nats_:.4f} ± {self.held_out_error_:.4f} nats a row, over "
@@ -180,9 +184,9 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
 
     def _check_arguments(self) -> None:
         one_of("architecture", self.architecture, CHOICES)
-        number("time_budget", self.time_budget, above=0, optional=True)
-        number("contamination", self.contamination, above=0, most=0.5)
-        at_least("max_steps", self.max_steps, 1, optional=True)
+        number("time_budget", as_python(self.time_budget), above=0, optional=True)
+        number("contamination", as_python(self.contamination), above=0, most=0.5)
+        at_least("max_steps", as_python(self.max_steps), 1, optional=True)
         if isinstance(self.first, str):
             raise ConfigError(
                 f"first={self.first!r} is text; expected a list of columns: [{self.first!r}]."
@@ -213,6 +217,7 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
             random_state: seed of the draws; None takes new ones each time.
             context: the rows to draw under, for a model that was fitted with context.
         """
+        n_samples = as_python(n_samples)
         at_least("n_samples", n_samples, 1)
         check_is_fitted(self, "density_")
         prefix = self.density_.prefix(context)
@@ -220,7 +225,7 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
             prefix = prefix.rows(np.repeat(np.arange(len(prefix)), n_samples))
         return self.density_.drawn(n_samples, random_seed(random_state), prefix)
 
-    def conditional(self, context: Any = None, **fixed: Any) -> Given:
+    def conditional(self, /, *, context: Any = None, **fixed: Any) -> Given:
         """Return p(other columns | fixed columns), for columns that come first in the model's order.
 
         ``order_`` says the order; ``first=[…]`` chooses which columns lead it.
@@ -239,17 +244,20 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
     def impute(self, X: Any, n: int = 1, random_state: Any = None, *, proposals: int = 100) -> Imputed:
         """Fill the holes of ``X`` with ``n`` draws from p(missing cells | observed cells of the row).
 
-        Exact where the missing columns come last in the model's order (``order_``); by importance
-        resampling of ``proposals`` candidates otherwise, with the effective sample size of each row.
+        By likelihood weighting: candidates are drawn in the model's order (``order_``) and resampled by how
+        likely the known cells after them are then, ``proposals`` a row (or ``n``, if that is more), with
+        the effective sample size of each row. Where all missing columns come last, and of the continuous
+        mixture all or none are missing, candidates of a single model have equal weights: draws are exact.
 
         Raises:
             DataError: a row's observed cells are impossible under the columns' kinds.
         """
+        n, proposals = as_python(n), as_python(proposals)
         at_least("n", n, 1)
         at_least("proposals", proposals, 1)
         check_is_fitted(self, "density_")
         table = checked(self, X, reset=False)
-        return imputed(self.density_, table, n, random_seed(random_state), proposals)
+        return imputed(self.density_, table, n, random_seed(random_state), max(proposals, n))
 
     # -- latent ----------------------------------------------------------------------------------
 
@@ -295,7 +303,8 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         The rows are not in it: ``partial_fit`` of a loaded model goes on with new rows alone.
         """
         check_is_fitted(self, "density_")
-        parameters = {**self.get_params(), "first": list(self.first)}
+        parameters = {name: as_python(value) for name, value in self.get_params().items()}
+        parameters["first"] = list(self.first or ())
         if not isinstance(self.random_state, int | None):
             parameters["random_state"] = None
         names = np.asarray(getattr(self, "feature_names_in_", ())).tolist()

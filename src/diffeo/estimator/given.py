@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -30,13 +31,16 @@ class Given:
         """Return what is fixed."""
         return f"Given({', '.join(f'{name}={value!r}' for name, value in self.fixed.items())})"
 
-    def score_samples(self, X: Any, context: Any = None) -> NDArray[np.float64]:
+    def score_samples(self, X: Any) -> NDArray[np.float64]:
         """Return log p(the other columns | the fixed ones), in nats, for rows of all columns.
 
         Rows whose fixed columns hold another value have log-density −inf.
         """
         joint, wanted = self._density.joint, self._prefix
-        rows = self._density.rows(X, context)
+        rows = self._density.schema.encode(X)
+        if joint.given:
+            context = wanted.columns(slice(0, joint.given)).rows(np.zeros(len(rows), np.int64))
+            rows = Encoded.join([context, rows])
         a = rows.columns(joint.ordered)
         count, begin = wanted.state.shape[1], joint.given
         here = a.columns(slice(begin, count))
@@ -95,11 +99,13 @@ def _one_row(schema: Schema, fixed: Mapping[str, Any], names: list[str]) -> Enco
                 f"{name}={given!r:.60} cannot be a value of column {name!r} ({error}); expected one as in "
                 "fit: convert it."
             ) from error
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
         encoded = schema.encode(row).columns(columns)
     for k, name in enumerate(names):
-        if encoded.state[0, k] < 0:
+        number, asked = encoded.value[0, k], fixed[name]
+        other = isinstance(asked, int | float) and not np.isnan(number) and float(asked) != number
+        if encoded.state[0, k] < 0 or other or caught:
             raise ConfigError(
                 f"{name}={fixed[name]!r:.60} has density 0 in column {name!r}: {schema[name].about}; "
                 "expected a value as in fit."
@@ -123,6 +129,8 @@ def _placed(row: Any, schema: Schema, name: str, given: Any) -> Any:
     if schema.library == "numpy":
         place = [column.name for column in schema.columns if column.coding is not None].index(name)
         row[0, place] = given
+        if row[0, place] != given and given == given:
+            raise ValueError(f"an array of {row.dtype} holds {row[0, place]!r} for it")
         return row
     if schema.library == "pandas":
         key = schema[name].key
@@ -134,6 +142,6 @@ def _placed(row: Any, schema: Schema, name: str, given: Any) -> Any:
 
     frame: Any = row if isinstance(row, pl.DataFrame) else pl.from_arrow(row)
     frame = frame.with_columns(pl.Series(name, [given], dtype=frame.schema[name], strict=False))
-    if given is not None and frame[name][0] is None:
-        raise ValueError(f"it is no {frame.schema[name]}")
+    if given is not None and frame[name][0] != given and not isinstance(given, datetime.date):
+        raise ValueError(f"a column of {frame.schema[name]} holds {frame[name][0]!r} for it")
     return frame if schema.library == "polars" else frame.to_arrow()

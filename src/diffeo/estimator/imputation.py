@@ -16,6 +16,9 @@ from diffeo.tables.variable import Encoded
 
 Array = NDArray[np.float64]
 
+#: Cells of candidates that are held at a time.
+_ROOM = 20_000_000
+
 
 @dataclass(frozen=True)
 class Imputed:
@@ -77,14 +80,22 @@ def _proposed(
     joint: JointDensity, rows: Encoded, known: NDArray[np.bool_], seed: int
 ) -> tuple[Encoded, Array]:
     a, log_weight = rows.columns(joint.ordered), np.zeros(len(rows))
+    # Streams of their own: draws of b must not go with those of a.
+    of_a, of_b, of_all = (int(s) for s in np.random.default_rng([seed, 9]).integers(2**62, size=3))
     if joint.mixed is not None:
-        a, log_weight = joint.mixed.complete(a, known[:, joint.ordered], seed)
+        a, log_weight = joint.mixed.complete(a, known[:, joint.ordered], of_a)
     value = rows.value[:, joint.plain] / joint.units
     if joint.continuous is not None:
-        filled, of_b = joint.continuous.complete(
-            value, known[:, joint.plain], joint.context_of(a), seed=seed, draws=1
-        )
-        value, log_weight = filled[:, 0], log_weight + of_b[:, 0]
+        here, context = known[:, joint.plain], joint.context_of(a)
+        none = ~here.any(axis=1)
+        some = np.flatnonzero(~none)
+        if none.any():
+            own = None if context is None else context[none]
+            value[none] = joint.continuous.sample(int(none.sum()), of_all, own)
+        if len(some):
+            own = None if context is None else context[some]
+            filled, more = joint.continuous.complete(value[some], here[some], own, seed=of_b, draws=1)
+            value[some], log_weight[some] = filled[:, 0], log_weight[some] + more[:, 0]
     return joint.joined(a, value * joint.units), log_weight
 
 
@@ -108,5 +119,18 @@ def imputed(density: Fitted, X: Any, draws: int, seed: int, proposals: int) -> I
             f"row {row} of X has a value in column {joint.variables[column].name!r} that the schema rules "
             "out; expected one as in fit: mend it, or leave the row out."
         )
-    tables, effective = completed(joint, rows, ~holes, draws, proposals, seed)
-    return Imputed([schema.decode(table) for table in tables], effective, proposals)
+    # Complete rows stay as they are; others go in parts, so that their candidates fit in memory.
+    open_rows = np.flatnonzero(holes.any(axis=1))
+    effective = np.full(len(rows), float(proposals))
+    tables = [Encoded(rows.state.copy(), rows.value.copy()) for _ in range(draws)]
+    size = max(1, _ROOM // (proposals * rows.state.shape[1]))
+    for k, start in enumerate(range(0, len(open_rows), size)):
+        part = open_rows[start : start + size]
+        found, effective[part] = completed(joint, rows.rows(part), ~holes[part], draws, proposals, seed + k)
+        for table, filled in zip(tables, found, strict=True):
+            table.state[part], table.value[part] = filled.state, filled.value
+    frames = [schema.decode(table) for table in tables]
+    for frame in frames:
+        if schema.library == "pandas":
+            frame.index = X.index
+    return Imputed(frames, effective, proposals)

@@ -31,7 +31,8 @@ def checked(estimator: Any, X: Any, *, reset: bool) -> Any:
         if not _pandas(frame):
             return _named(estimator, frame, reset)
         _some_rows(frame)
-        validate_data(estimator, frame, reset=reset, skip_check_array=True)
+        if reset or not _has_modelled(estimator, frame):
+            validate_data(estimator, frame, reset=reset, skip_check_array=True)
         return frame
     kept: Any = validate_data(
         estimator, X, reset=reset, dtype=None, ensure_all_finite=False, accept_sparse=False
@@ -44,6 +45,15 @@ def checked(estimator: Any, X: Any, *, reset: bool) -> Any:
             "replace infinite values, or leave those rows out."
         )
     return kept
+
+
+def as_python(value: Any) -> Any:
+    """Return a number of numpy as one of Python, anything else as it is.
+
+    >>> as_python(np.int64(3)), as_python("auto")
+    (3, 'auto')
+    """
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def random_seed(random_state: Any) -> int:
@@ -83,6 +93,12 @@ def weights_of(sample_weight: Any, rows: int) -> NDArray[np.float64] | None:
     return weights
 
 
+def _has_modelled(estimator: Any, frame: Any) -> bool:
+    """Return whether a frame has all columns that are modelled: those left out may be missing."""
+    left_out = [column.name for column in estimator.schema_.columns if column.coding is None]
+    return bool(left_out) and set(estimator.schema_.order) <= set(map(str, frame.columns))
+
+
 def _some_rows(frame: Any) -> None:
     if frame.shape[0] < 1:
         raise DataError(
@@ -105,13 +121,11 @@ def _named(estimator: Any, frame: Any, reset: bool) -> Any:
         estimator.n_features_in_ = len(names)
         estimator.feature_names_in_ = np.asarray(names, dtype=object)
         return frame
-    wanted = list(getattr(estimator, "feature_names_in_", names))
+    wanted = list(estimator.schema_.order)
     missing = [name for name in wanted if name not in names]
-    if missing or len(names) != len(wanted):
-        more = [name for name in names if name not in wanted]
+    if missing:
         raise DataError(
-            f"X has columns {more or 'too few'} that differ from those of fit (absent: {missing}); "
-            f"expected {wanted}: pass the same columns."
+            f"X lacks the columns {missing}; expected {wanted}: pass the columns that fit was given."
         )
     return frame
 

@@ -198,7 +198,7 @@ def _fit_fold(
     before = float(np.mean(log_p[0][ok_held.numpy()]))
     trained = models[1]
     left = budget - (time.perf_counter() - begun) - _seconds_of(trained, held)
-    if left > 0 and _train(
+    if (left > 0 or going.steps is not None) and _train(
         trained, z[ok].float(), z_held[ok_held].float(), settings, left, going.steps, seed
     ):
         log_p.append(trained.log_prob(held, given))
@@ -209,6 +209,10 @@ def _fit_fold(
             f"{time.perf_counter() - begun:.1f} s"
         )
         return _Fold((product, trained), np.stack(log_p))
+    going.say(
+        f"mixed columns: no network was trained on {int(ok.sum())} rows in the {budget:.1f} s there were: "
+        "the product of marginals stands; give more time"
+    )
     return _Fold((product,), np.stack(log_p))
 
 
