@@ -37,9 +37,8 @@ class Mixture(Base):
     torch.Size([5])
     """
 
-    reparametrised = False
-
     reads_data = True
+    reparametrised = False  # the weights decide by a search
     _BOUND = 10.0
 
     def __init__(self, features: int, components: int = 8, seed: int = 0) -> None:
