@@ -179,7 +179,7 @@ class MixedRows(Base):
 
     def _log_probs_of(self, theta: Tensor, index: Tensor, u: Tensor, cell: Tensor) -> Tensor:
         """Return log p of each column, given the network's outputs."""
-        layout = self.layout
+        layout, theta = self.layout, theta.to(u.dtype)  # an autocast network's are bfloat16
         chosen, first = self._log_states(theta, index)
         mixtures = theta[..., layout.all_logits :].unflatten(
             -1, (len(layout.numbers), layout.components, 3)
