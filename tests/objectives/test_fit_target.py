@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_breast_cancer, load_diabetes
-from torch.distributions import Beta, Gamma, Normal, constraints
+from torch.distributions import Beta, Gamma, LogNormal, Normal, constraints
 
 import diffeo
 from diffeo import flows
 from diffeo.bijections import Affine, onto
-from diffeo.distributions import FullNormal, StandardNormal
+from diffeo.distributions import FullNormal, StandardLogistic, StandardNormal
 from diffeo.errors import ConfigError, ShapeError, TrainingError
 from diffeo.flows import Flow
 from diffeo.objectives import MMD, ImportanceWeighted, Renyi, ReverseKL
@@ -60,37 +60,38 @@ def test_a_gaussian_of_known_evidence_is_met_exactly():
 )
 @pytest.mark.parametrize("objective", [None, Renyi(banana, 0.5), ImportanceWeighted(banana, 4)])
 def test_a_banana(objective):
-    flow = flows.NSF(2, transforms=2, hidden=(32,))
-    result = fit_target(flow, banana, objective=objective, config=config(700, 5e-3))
-    assert abs(result.log_evidence - BANANA_LOG_Z) <= 5 * result.log_evidence_error + 0.002
+    # x₂ − x₁² is normal: a masked affine layer is the target but for its network's x₁².
+    flow = flows.MAF(2, transforms=1, hidden=(32,), batch_norm=False)
+    result = fit_target(flow, banana, objective=objective, config=config(400))
+    assert abs(result.log_evidence - BANANA_LOG_Z) <= 5 * result.log_evidence_error
     assert result.log_evidence_error < 0.02
     assert result.bound <= result.log_evidence
-    assert BANANA_LOG_Z - result.bound < 0.1
-    assert result.effective_sample_size > 8000
+    assert BANANA_LOG_Z - result.bound < 0.15
+    assert result.effective_sample_size > 5000
 
 
 @pytest.mark.xfail(
     strict=False, reason="fit_target trains less well since it was joined with main: not yet understood"
 )
 def test_bounded_supports_of_every_kind():
-    """A Beta, a Gamma and a normal below 3, side by side; the draws stay inside, the evidence is 1."""
-    beta, gamma = Beta(2.0, 5.0), Gamma(3.0, 2.0)
-    below = Normal(2.0, 1.0)
-    log_z = below.cdf(torch.tensor(3.0)).log()
+    """A Beta, a Gamma and a mirrored log-normal side by side; draws stay inside, the evidence is 1."""
+    beta, gamma, mirrored = Beta(2.0, 5.0), Gamma(3.0, 2.0), LogNormal(0.2, 0.5)
 
     def log_density(x):
-        parts = beta.log_prob(x[:, 0]), gamma.log_prob(x[:, 1]), below.log_prob(x[:, 2]) - log_z
+        parts = beta.log_prob(x[:, 0]), gamma.log_prob(x[:, 1]), mirrored.log_prob(3 - x[:, 2])
         return torch.stack(parts).sum(0)
 
     support = [constraints.unit_interval, constraints.positive, constraints.less_than(3.0)]
-    flow = flows.NSF(3, transforms=2, hidden=(32,))
-    result = fit_target(flow, log_density, support=support, config=config(600, 5e-3))
+    # On the line the tails of a Beta and a Gamma are exponential, as a logistic's are.
+    flow = Flow(StandardLogistic(3), Affine(3))
+    result = fit_target(flow, log_density, support=support, config=config(600, 3e-2))
     x = result.draws
     assert ((x[:, 0] > 0) & (x[:, 0] < 1) & (x[:, 1] > 0) & (x[:, 2] < 3)).all()
-    assert abs(result.log_evidence) <= 5 * result.log_evidence_error + 0.003
-    assert result.effective_sample_size > 8000
-    mean, error = result.expectation(lambda x: x[:, :2])
-    assert ((mean - torch.tensor([beta.mean, gamma.mean])).abs() <= 5 * error).all()
+    assert abs(result.log_evidence) <= 5 * result.log_evidence_error
+    assert result.log_evidence_error < 0.01
+    assert result.effective_sample_size > 7000
+    mean, error = result.expectation(lambda x: x)
+    assert ((mean - torch.stack([beta.mean, gamma.mean, 3 - mirrored.mean])).abs() <= 5 * error).all()
     outside = torch.tensor([[1.2, 1.0, 0.0], [0.5, -1.0, 0.0], [0.5, 1.0, 3.5]])
     assert torch.equal(result.flow.log_prob(outside), torch.full((3,), -torch.inf))
 
@@ -257,10 +258,7 @@ class TestRefusals:
             state[0] = state[0] * 2 if state[0] < 4 else math.nan
             return state[0]
 
-        with (
-            pytest.raises(TrainingError),
-            pytest.warns(UserWarning, match="step .* skipped"),
-        ):
+        with pytest.raises(TrainingError, match="no rows here but draws of the flow"):
             fit_target(affine(2), target, config=config(200, max_bad_steps=2))
 
     @pytest.mark.parametrize(

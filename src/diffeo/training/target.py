@@ -179,15 +179,21 @@ def _run(
     with warnings.catch_warnings():
         # Draws have the units of the target; there are no data to standardise.
         warnings.filterwarnings("ignore", ".*nothing in the flow standardises it", UserWarning)
-        return fit(
-            whole,
-            rows,
-            validation=None,
-            config=replace(config, batch_size=TRIED, noise=0.0),
-            objective=objective,
-            callback=callback,
-            progress=progress,
-        )
+        try:
+            return fit(
+                whole,
+                rows,
+                validation=None,
+                config=replace(config, batch_size=TRIED, noise=0.0),
+                objective=objective,
+                callback=callback,
+                progress=progress,
+            )
+        except TrainingError as error:
+            raise TrainingError(
+                f"{error} There are no rows here but draws of the flow: look whether log_density or its "
+                "gradient is NaN or −∞ where draws lie, and pass support=… if it is not defined there."
+            ) from error
 
 
 def _fresh(whole: Flow, begin: dict[str, Tensor], seed: int) -> dict[str, Tensor]:

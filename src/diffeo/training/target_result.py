@@ -37,7 +37,7 @@ class TargetResult:
     (4.0, 0.0, 0.0)
     """
 
-    flow: Flow
+    flow: Flow = field(repr=False)
     draws: Tensor = field(repr=False)
     log_weights: Tensor = field(repr=False)
     fits: tuple[FitResult, ...] = field(repr=False)
