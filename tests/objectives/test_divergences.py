@@ -47,7 +47,7 @@ def renyi(loc, scale, alpha):
 def test_reverse_kl_and_its_gradient_are_unbiased(estimator, beta):
     flow = normal_flow(-0.2, 1.3)
     # Few draws where they know of each other, in the baseline of the score.
-    draws, repeats = (8, 1500) if estimator == "score" else (1000, 40)
+    draws, repeats = (8, 800) if estimator == "score" else (1000, 40)
     objective = ReverseKL(TARGET, draws, estimator, inverse_temperature=beta)
     mean, error = averaged(objective, flow, NOTHING, repeats)
     exact = exact_gradient(lambda loc, scale: kl(loc, scale, beta), flow)
