@@ -19,7 +19,8 @@ class SlicedWasserstein(Objective):
     """E_u W_p(uᵀx, uᵀy)ᵖ over directions u of length 1, x data and y draws; in units of the data, to the p.
 
     On a line the cheapest transport pairs the sorted values. Between finite samples the estimate is above
-    the distance of their laws, by the order of rows^(−p/2): it is not 0 for a perfect flow, and large batches matter.
+    the distance of their laws, by the order of rows^(−p/2): it is not 0 for a perfect flow, and large
+    batches matter.
 
     Source: Bonneel, Rabin, Peyré & Pfister, *Sliced and Radon Wasserstein barycenters of measures* (2015),
     definition 1; for generators, Deshpande, Zhang & Schwing, *Generative modeling using the sliced
