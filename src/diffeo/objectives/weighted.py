@@ -30,7 +30,7 @@ class Weighted(Objective):
         ConfigError: there is none, one is no objective, or there are not as many weights.
 
     >>> from diffeo.flows import RealNVP
-    >>> from diffeo.objectives import MMD, MaximumLikelihood
+    >>> from diffeo.objectives import MMD, MaximumLikelihood, Ramp
     >>> both = Weighted([MMD(), MaximumLikelihood()], [1.0, Ramp(0.0, 1.0, until=0.5)])
     >>> both.unit, both.loss(RealNVP(2), Batch(torch.zeros(8, 2))).shape
     ('mixed units', torch.Size([]))
