@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -12,24 +11,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffeo.bijections import Bijection
 from diffeo.distributions import FullMixture
 from diffeo.errors import ConfigError, ShapeError, at_least, number, one_of
 from diffeo.estimator.completion import proposals
 from diffeo.estimator.fitting import Clock, Entry, classical_entries, flow_entries
+from diffeo.estimator.joining import ContextScale, joined
 from diffeo.estimator.members import Members
 from diffeo.estimator.portfolio import ARCHITECTURES
 from diffeo.estimator.refining import refined_entries
 from diffeo.estimator.table import Folds, Table, checked
+from diffeo.estimator.told import Told
 from diffeo.estimator.views import Array, Bound, seen_apart, shown
-from diffeo.estimator.weights import mixed, mixture_weights, pruned
 from diffeo.flows import Flow
 
 #: What ``architecture`` may be.
 CHOICES = ("auto", *ARCHITECTURES, "gaussian", "mixture", "kernel")
-
-#: Held-out rows that decide which members stay, at most.
-DECIDING = 5_000
 
 #: The share of the budget that reading marginals may take.
 VIEWS_SHARE = 0.2
@@ -118,16 +114,16 @@ class ContinuousDensity:
         clock = Clock(time.perf_counter(), budget, steps)
         rows, pairs, given = checked(x, folds, context)
         _check_bounds(low, high, rows)
-        scale = _Scale.of(given, pairs[0][0])
+        scale = ContextScale.of(given, pairs[0][0])
         pairs = _seen_in_time(pairs, clock, seed)
         share = math.inf if steps is not None else VIEWS_SHARE * budget
         table = Table(rows, pairs, scale.apply(given), low, high, seed, seconds=share)
-        log = _Log(report)
+        log = Told(report)
         kinds = ("mixture", "kernel") if architecture == "auto" else (architecture,)
         entries = classical_entries(table, kinds, clock, seed, log)
         if architecture == "auto" or architecture in ARCHITECTURES:
             entries += flow_entries(table, architecture, clock, seed, log)
-        return _joined(entries, table, scale, log)
+        return cls._of(entries, table, scale, log)
 
     def refine(
         self,
@@ -152,12 +148,12 @@ class ContinuousDensity:
             raise ShapeError(
                 f"x has {rows.shape[1]} columns; expected {self.model.columns}, as it was fitted to."
             )
-        given_scale = _Scale.of_model(self.model)
+        given_scale = ContextScale.of_model(self.model)
         standard = self.model.standard_context(given, len(rows))
-        log = _Log(report)
+        log = Told(report)
         contexts = None if standard is None else standard.numpy()
         entries, table = refined_entries(self.model, rows, pairs, contexts, clock, seed, log)
-        return _joined(entries, table, given_scale, log)
+        return self._of(entries, table, given_scale, log)
 
     @property
     def members(self) -> list[tuple[str, float, list[Flow]]]:
@@ -235,6 +231,14 @@ class ContinuousDensity:
 
     # -- inside ----------------------------------------------------------------------------------
 
+    @classmethod
+    def _of(
+        cls, entries: Sequence[Entry], table: Table, scale: ContextScale, log: Told
+    ) -> tuple[ContinuousDensity, Array]:
+        model, held = joined(entries, table, scale, log)
+        centre = np.median(table.x[table.folds[0][0][:200_000]], 0)
+        return cls(model, log.lines, centre), held
+
     def _completed(
         self,
         place: int,
@@ -296,80 +300,6 @@ class ContinuousDensity:
         return (standard @ _base(self.model.flow(place)).get_buffer("slope").T).numpy()
 
 
-class _Log:
-    """What was said so far, line by line; told to a listener as well."""
-
-    def __init__(self, listener: Callable[[str], Any] | None) -> None:
-        self.lines: list[str] = []
-        self._listener = listener
-
-    def __call__(self, text: str) -> None:
-        self.lines.append(text)
-        logging.getLogger("diffeo.estimator").info("%s", text)
-        if self._listener is not None:
-            self._listener(text)
-
-
-class _Scale:
-    """Location and scale of contexts, read off training rows."""
-
-    def __init__(self, loc: Array, scale: Array) -> None:
-        self.loc, self.scale = loc, scale
-
-    @classmethod
-    def of(cls, context: Array | None, train: NDArray[np.int64]) -> _Scale:
-        if context is None:
-            return cls(np.zeros(0), np.ones(0))
-        some = context[train[:200_000]]
-        deviation = some.std(0)
-        return cls(some.mean(0), np.where(deviation > 0, deviation, 1.0))
-
-    @classmethod
-    def of_model(cls, model: Members) -> _Scale:
-        return cls(model.get_buffer("context_loc").numpy(), model.get_buffer("context_scale").numpy())
-
-    def apply(self, context: Array | None) -> Array | None:
-        return None if context is None else (context - self.loc) / self.scale
-
-
-def _joined(
-    entries: Sequence[Entry], table: Table, scale: _Scale, log: _Log
-) -> tuple[ContinuousDensity, Array]:
-    """Return the mixture of the entries that are worth their time, and its held-out log-densities."""
-    held = np.stack([entry.held for entry in entries], 1)
-    some = held
-    if len(held) > DECIDING:
-        some = held[np.random.default_rng(table.seed).choice(len(held), DECIDING, replace=False)]
-    # The best of those whose conditionals are formulas stays: completions are drawn from it.
-    best = {
-        kind: max((e for e in entries if e.kind == kind), key=_held_mean).name
-        for kind in {entry.kind for entry in entries} & {"gaussian", "mixture"}
-    }
-    always = np.array([best.get(entry.kind) == entry.name for entry in entries])
-    kept = pruned(some, always)
-    chosen = [entry for entry, keep in zip(entries, kept, strict=True) if keep]
-    weights = mixture_weights(held[:, kept])
-    for entry, weight in sorted(zip(chosen, weights, strict=True), key=_second, reverse=True):
-        log(f"weight {weight:.3f}: {entry.name}")
-    views, view_of, member_of, flows = list[Bijection](), list[int](), list[int](), list[Flow]()
-    for m, entry in enumerate(chosen):
-        for flow, view in zip(entry.flows, entry.views, strict=True):
-            place = next((k for k, known in enumerate(views) if known is view), len(views))
-            if place == len(views):
-                views.append(view)
-            flows.append(flow.eval())
-            view_of.append(place)
-            member_of.append(m)
-    names = [entry.name for entry in chosen]
-    model = Members(views, flows, view_of, member_of, weights.tolist(), names, table.features)
-    model.get_buffer("context_loc").copy_(torch.from_numpy(scale.loc))
-    model.get_buffer("context_scale").copy_(torch.from_numpy(scale.scale))
-    log_prob = mixed(held[:, kept], weights)
-    log(f"the mixture: {float(np.mean(log_prob)):.3f} nats on {len(log_prob)} held-out rows")
-    centre = np.median(table.x[table.folds[0][0][:200_000]], 0)
-    return ContinuousDensity(model, log.lines, centre), log_prob
-
-
 def _seen_in_time(
     folds: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]], clock: Clock, seed: int
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
@@ -405,11 +335,3 @@ def _base(flow: Flow) -> FullMixture:
 
 def _weight(member: tuple[str, float, list[Flow]]) -> float:
     return member[1]
-
-
-def _second(pair: tuple[Entry, float]) -> float:
-    return pair[1]
-
-
-def _held_mean(entry: Entry) -> float:
-    return float(np.mean(entry.held))

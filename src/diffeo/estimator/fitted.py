@@ -95,13 +95,7 @@ def encoded_context(schema: Schema | None, context: Any) -> Encoded | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # said by the error below
         rows = schema.encode(context)
-    impossible = rows.state < 0
-    if impossible.any():
-        row, column = map(int, np.argwhere(impossible)[0])
-        raise DataError(
-            f"row {row} of context has a value in column {schema.variables[column].name!r} that no context "
-            "of fit can have had; expected values as there: there is no density under it."
-        )
+    refuse_impossible(rows.state < 0, schema.variables, "context", "there is no density under it")
     return rows
 
 
@@ -117,12 +111,13 @@ def schemas_of(
     return Schema.infer(X, kinds=kept, first=first), Schema.infer(context, kinds=before)
 
 
-def check_possible(rows: Encoded, variables: Sequence[Variable]) -> None:
-    """Raise :class:`DataError` where a cell is impossible under the columns' kinds."""
-    impossible = rows.state < 0
+def refuse_impossible(
+    impossible: NDArray[np.bool_], variables: Sequence[Variable], table: str, remedy: str
+) -> None:
+    """Raise :class:`DataError` for the first cell that the columns' kinds rule out, if there is one."""
     if impossible.any():
         row, column = map(int, np.argwhere(impossible)[0])
         raise DataError(
-            f"row {row} has a value in column {variables[column].name!r} that the schema of the first fit "
-            "rules out; expected values as in that fit: leave such rows out, or fit anew with all rows."
+            f"row {row} of {table} has a value in column {variables[column].name!r} that the schema of fit "
+            f"rules out; expected one as there: {remedy}."
         )

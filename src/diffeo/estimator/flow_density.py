@@ -17,14 +17,14 @@ from diffeo.errors import ConfigError, FileError, at_least, number, one_of
 from diffeo.estimator import stored
 from diffeo.estimator.budget import budget_for
 from diffeo.estimator.continuous import CHOICES
-from diffeo.estimator.fitted import Fitted, check_possible, encoded, schemas_of, variables_of
+from diffeo.estimator.fitted import Fitted, encoded, refuse_impossible, schemas_of, variables_of
 from diffeo.estimator.folds import weighted_rows
 from diffeo.estimator.given import Given, given
 from diffeo.estimator.imputation import Imputed, imputed
 from diffeo.estimator.inputs import as_python, checked, checked_latent, random_seed, weights_of
 from diffeo.estimator.joint import JointDensity, Settings
 from diffeo.estimator.seen import Seen
-from diffeo.estimator.told import Told
+from diffeo.estimator.told import Told, printer
 from diffeo.tables.variable import Encoded
 
 Array = NDArray[np.float64]
@@ -119,8 +119,8 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         begun = time.perf_counter()
         self._check_arguments()
         going_on = self.warm_start and hasattr(self, "density_")
-        self.seen_ = None
-        return self._learn(checked(self, X, reset=not going_on), context, sample_weight, begun, going_on)
+        table = checked(self, X, reset=not going_on)
+        return self._learn(table, context, sample_weight, begun, going_on, before=None)
 
     def partial_fit(self, X: Any, y: Any = None, *, context: Any = None, sample_weight: Any = None) -> Self:
         """Go on learning with more rows, of the columns that the first call saw.
@@ -131,10 +131,20 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         begun = time.perf_counter()
         self._check_arguments()
         going_on = hasattr(self, "density_")
-        return self._learn(checked(self, X, reset=not going_on), context, sample_weight, begun, going_on)
+        table = checked(self, X, reset=not going_on)
+        before = self.seen_ if going_on else None
+        return self._learn(table, context, sample_weight, begun, going_on, before=before)
 
-    def _learn(self, X: Any, context: Any, sample_weight: Any, begun: float, going_on: bool) -> Self:
-        seed, told = random_seed(self.random_state), Told(self.verbose)
+    def _learn(
+        self,
+        X: Any,
+        context: Any,
+        sample_weight: Any,
+        begun: float,
+        going_on: bool,
+        before: Seen | None,
+    ) -> Self:
+        seed, told = random_seed(self.random_state), Told(printer(self.verbose))
         if going_on:
             schema, context_schema = self.density_.schema, self.density_.context_schema
         else:
@@ -142,12 +152,13 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
             told(str(schema))
         rows = encoded(schema, context_schema, X, context)
         if going_on:
-            check_possible(rows, variables_of(schema, context_schema))
+            remedy = "leave such rows out, or fit anew with all rows"
+            refuse_impossible(rows.state < 0, variables_of(schema, context_schema), "X", remedy)
         weights = weights_of(sample_weight, len(rows))
         index = None if weights is None else weighted_rows(weights, seed)
         seen = Seen.of(rows, index, seed)
-        if going_on and self.seen_ is not None:
-            seen = self.seen_.and_more(seen)
+        if before is not None:
+            seen = before.and_more(seen)
         rows, folds = seen.rows, seen.folds
         max_steps = as_python(self.max_steps)
         budget = budget_for(rows, as_python(self.time_budget), max_steps)
@@ -168,7 +179,7 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
             f"held out: {self.held_out_nats_:.4f} ± {self.held_out_error_:.4f} nats a row, over "
             f"{len(held)} rows; fitted in {time.perf_counter() - begun:.1f} s"
         )
-        self.report_ = told.text
+        self.report_ = "\n".join(told.lines)
         return self
 
     def _judge(self, density: Fitted) -> None:

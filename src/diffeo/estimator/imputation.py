@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffeo.errors import ConfigError, DataError
-from diffeo.estimator.fitted import Fitted
+from diffeo.errors import ConfigError
+from diffeo.estimator.fitted import Fitted, refuse_impossible
 from diffeo.estimator.joint import JointDensity
 from diffeo.tables.variable import Encoded
 
@@ -84,7 +84,7 @@ def _proposed(
     of_a, of_b, of_all = (int(s) for s in np.random.default_rng([seed, 9]).integers(2**62, size=3))
     if joint.mixed is not None:
         a, log_weight = joint.mixed.complete(a, known[:, joint.ordered], of_a)
-    value = rows.value[:, joint.plain] / joint.units
+    value = joint.in_units(rows)
     if joint.continuous is not None:
         here, context = known[:, joint.plain], joint.context_of(a)
         none = ~here.any(axis=1)
@@ -112,13 +112,8 @@ def imputed(density: Fitted, X: Any, draws: int, seed: int, proposals: int) -> I
         # A hole in a column that had none has density 0, which matters to nobody here.
         warnings.simplefilter("ignore", UserWarning)
         rows = schema.encode(X)
-    impossible = (rows.state < 0) & ~holes
-    if impossible.any():
-        row, column = map(int, np.argwhere(impossible)[0])
-        raise DataError(
-            f"row {row} of X has a value in column {joint.variables[column].name!r} that the schema rules "
-            "out; expected one as in fit: mend it, or leave the row out."
-        )
+    remedy = "mend it, or leave the row out"
+    refuse_impossible((rows.state < 0) & ~holes, joint.variables, "X", remedy)
     # Complete rows stay as they are; others go in parts, so that their candidates fit in memory.
     open_rows = np.flatnonzero(holes.any(axis=1))
     effective = np.full(len(rows), float(proposals))
@@ -128,7 +123,9 @@ def imputed(density: Fitted, X: Any, draws: int, seed: int, proposals: int) -> I
         part = open_rows[start : start + size]
         found, effective[part] = completed(joint, rows.rows(part), ~holes[part], draws, proposals, seed + k)
         for table, filled in zip(tables, found, strict=True):
-            table.state[part], table.value[part] = filled.state, filled.value
+            # Known cells stay to the last bit.
+            table.state[part] = np.where(holes[part], filled.state, rows.state[part])
+            table.value[part] = np.where(holes[part], filled.value, rows.value[part])
     frames = [schema.decode(table) for table in tables]
     for frame in frames:
         if schema.library == "pandas":

@@ -17,17 +17,15 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from diffeo.errors import DataError
 from diffeo.estimator.continuous import ContinuousDensity
 from diffeo.estimator.features import Features
 from diffeo.estimator.folds import Fold, held_rows
+from diffeo.estimator.reach import check_reach, off_bounds, units_of
 from diffeo.tables.mixed import MixedDensity
+from diffeo.tables.mixed.marginals import nearest_inside
 from diffeo.tables.variable import Encoded, Variable
 
 Array = NDArray[np.float64]
-
-#: Beyond this, and below its inverse, squares leave float64.
-_LARGE = 1e100
 
 
 @dataclass(frozen=True)
@@ -98,8 +96,9 @@ class JointDensity:
         held = held_rows(folds)
         log_p, mixed, continuous = np.zeros(len(held)), None, None
         features = Features.of([variables[k] for k in ordered], a)
-        chosen, units = [variables[k] for k in plain], _units(rows.value[:, plain])
-        _check_reach([v for v in variables if v.numeric], rows.value[:, [v.numeric for v in variables]])
+        check_reach(variables, rows.value)
+        chosen, units = [variables[k] for k in plain], units_of(rows.value[:, plain])
+        inside = nearest_inside(chosen, rows.columns(plain)).numpy().T
         if modelled:
             share = _share(len(ordered) - given, len(plain))
             mixed, of_a = MixedDensity.fit(
@@ -115,15 +114,11 @@ class JointDensity:
             log_p += of_a
         if len(plain):
             continuous, of_b = ContinuousDensity.fit(
-                _off_bounds(chosen, rows.value[:, plain]) / units,
+                off_bounds(chosen, rows.value[:, plain], inside) / units,
                 folds,
                 context=features(a) if features.width else None,
-                low=[
-                    None if v.low is None else v.low / unit for v, unit in zip(chosen, units, strict=True)
-                ],
-                high=[
-                    None if v.high is None else v.high / unit for v, unit in zip(chosen, units, strict=True)
-                ],
+                low=_in_units([v.low for v in chosen], units),
+                high=_in_units([v.high for v in chosen], units),
                 budget=max(settings.budget - (time.perf_counter() - begun), 0.05 * settings.budget),
                 steps=settings.steps,
                 architecture=settings.architecture,
@@ -131,7 +126,6 @@ class JointDensity:
                 report=report,
             )
             log_p += of_b - np.log(units).sum()
-        inside = _inside(chosen, rows.value[:, plain])
         return cls(variables, given, ordered, plain, units, inside, features, mixed, continuous), log_p
 
     def refine(
@@ -149,7 +143,7 @@ class JointDensity:
         if continuous is not None:
             left = max(settings.budget - (time.perf_counter() - begun), 0.05 * settings.budget)
             continuous, of_b = continuous.refine(
-                self._within(rows.value[:, self.plain]),
+                self.in_units(rows),
                 folds,
                 context=self.context_of(a),
                 budget=left,
@@ -170,7 +164,7 @@ class JointDensity:
         if self.mixed is not None:
             total += self.mixed.log_prob(a)
         if self.continuous is not None:
-            value = self._within(rows.value[:, self.plain])
+            value = self.in_units(rows)
             possible = ~((rows.state[:, self.plain] < 0) | ~np.isfinite(value)).any(axis=1)
             safe = np.where(np.asarray(possible)[:, None], value, self.continuous.centre)
             of_b = self.continuous.log_prob(safe, self.context_of(a)) - np.log(self.units).sum()
@@ -200,7 +194,7 @@ class JointDensity:
         if self.mixed is not None:
             parts.append(self.mixed.encode(a)[:, self.given :])
         if self.continuous is not None:
-            value = self._within(rows.value[:, self.plain])
+            value = self.in_units(rows)
             parts.append(self.continuous.encode(value, self.context_of(a)))
         return np.concatenate(parts, 1)
 
@@ -228,10 +222,10 @@ class JointDensity:
         """Return what the members of p(b | a) see of a."""
         return self.features(a) if self.features.width else None
 
-    def _within(self, value: Array) -> Array:
-        """Return values in units, a number at its bound as the nearest that training rows had within."""
+    def in_units(self, rows: Encoded) -> Array:
+        """Return the values of b in units, a number at its bound as the nearest of ``inside``."""
         chosen = [self.variables[k] for k in self.plain]
-        return _off_bounds(chosen, value, self.inside) / self.units
+        return off_bounds(chosen, rows.value[:, self.plain], self.inside) / self.units
 
     def _plain(self, a: Encoded, seed: int) -> Array:
         if self.continuous is None:
@@ -251,48 +245,5 @@ def _nothing(rows: int) -> Encoded:
     return Encoded(np.zeros((rows, 0), np.int64), np.zeros((rows, 0)))
 
 
-def _check_reach(variables: Sequence[Variable], value: Array) -> None:
-    """Raise where numbers of a continuous column differ by more than float64 can square."""
-    size = np.abs(value)
-    for k, variable in enumerate(variables):
-        numbers = size[np.isfinite(size[:, k]) & (size[:, k] > 0), k]
-        decades = np.log10(numbers.max()) - np.log10(numbers.min()) if numbers.size else 0.0
-        if variable.lattice == 0 and decades > 200:
-            raise DataError(
-                f"column {variable.name!r:.60} has numbers of sizes from {numbers.min():.3g} to "
-                f"{numbers.max():.3g}; expected less than 200 decades: model its logarithm."
-            )
-
-
-def _units(value: Array) -> Array:
-    """Return 1 for columns of ordinary size, and a power of two near their largest number for others."""
-    size = np.abs(np.where(np.isfinite(value), value, 0.0)).max(0, initial=0.0)
-    extreme = (size > _LARGE) | ((size < 1 / _LARGE) & (size > 0))
-    exponent = np.frexp(np.where(extreme, size, 1.0))[1].astype(np.float64)
-    return np.where(extreme, np.exp2(np.clip(exponent, -1021, 1023)), 1.0)
-
-
-def _inside(variables: Sequence[Variable], value: Array) -> Array:
-    """Return the least and the largest number of each column strictly within its bounds."""
-    found = np.zeros((2, len(variables)))
-    for k, variable in enumerate(variables):
-        low, high = _bounds(variable)
-        numbers = value[(value[:, k] > low) & (value[:, k] < high), k]
-        if numbers.size:
-            found[:, k] = numbers.min(), numbers.max()
-    return found
-
-
-def _off_bounds(variables: Sequence[Variable], value: Array, inside: Array | None = None) -> Array:
-    inside = _inside(variables, value) if inside is None else inside
-    value = value.copy()
-    for k, variable in enumerate(variables):
-        low, high = _bounds(variable)
-        value[value[:, k] == low, k] = inside[0, k]
-        value[value[:, k] == high, k] = inside[1, k]
-    return value
-
-
-def _bounds(variable: Variable) -> tuple[float, float]:
-    low, high = variable.low, variable.high
-    return -np.inf if low is None else low, np.inf if high is None else high
+def _in_units(bounds: Sequence[float | None], units: Array) -> list[float | None]:
+    return [None if bound is None else bound / unit for bound, unit in zip(bounds, units, strict=True)]

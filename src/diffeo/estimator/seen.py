@@ -37,8 +37,7 @@ class Seen:
         used, place = np.unique(index, return_inverse=True)
         folds = folds_of(len(used), seed)
         return cls(
-            rows.rows(index),
-            [tuple(np.flatnonzero(np.isin(place, part)) for part in fold) for fold in folds],  # type: ignore[misc]
+            rows.rows(index), [(_copies(train, place), _copies(held, place)) for train, held in folds]
         )
 
     def and_more(self, more: Seen) -> Seen:
@@ -58,3 +57,8 @@ class Seen:
             for (train, held), (new, out) in zip(own, added, strict=True)
         ]
         return Seen(Encoded.stack([self.rows, more.rows]), folds)
+
+
+def _copies(part: Rows, place: Rows) -> Rows:
+    """Return where the copies of some rows stand."""
+    return np.flatnonzero(np.isin(place, part))

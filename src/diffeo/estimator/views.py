@@ -98,11 +98,5 @@ def shown(view: Bijection, u: Array) -> Array:
 
 def _middle(view: Bijection) -> Array:
     """Return the x that u = 0 stands for: a number that any column can have."""
-    shape = view.get_buffer("initialised").new_zeros(1, *view_shape(view), dtype=torch.float64)
-    return view(shape)[0].numpy()
-
-
-def view_shape(view: Bijection) -> torch.Size:
-    """Return the event shape of a view."""
-    shape: Any = getattr(view, "event_shape")  # noqa: B009
-    return torch.Size(shape)
+    assert isinstance(view, Gaussianize | Standardize)
+    return view(torch.zeros(1, *view.event_shape, dtype=torch.float64))[0].numpy()

@@ -46,7 +46,8 @@ class LevelCoding(Coding):
         codes = np.where(gone, 0, state)
         if self.sort == "label":
             return Cells("label", codes, gone, self.labels)
-        wide = np.uint64 if any(label > _INT64 for label in self.labels) else np.int64  # type: ignore[operator]
+        huge = any(isinstance(label, int) and label > _INT64 for label in self.labels)
+        wide = np.uint64 if huge else np.int64
         table = np.array(self.labels or (0,), dtype=np.float64 if self.sort == "float" else wide)
         content = table[codes]
         if self.sort == "float":
