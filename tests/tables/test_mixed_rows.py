@@ -167,6 +167,7 @@ def test_with_a_context_every_column_sees_it():
     given[3, 0] = math.nan
     assert rows.log_prob(z, given).isnan().tolist() == [k == 3 for k in range(7)]
     assert rows.sample((4, 7), given).shape == (4, 7, 2)
+    assert rows.sample((4, 0), given[:0]).shape == (4, 0, 2)
     with pytest.raises(ShapeError, match="context is missing"):
         rows.log_prob(z)
 

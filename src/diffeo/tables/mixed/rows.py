@@ -286,7 +286,7 @@ class MixedRows(Base):
         safe, mark = safe_context(context)
         rows = torch.Size(shape).numel()
         if safe is not None:
-            safe = safe.expand(*shape, -1).reshape(rows, -1)
+            safe = safe.expand(*shape, -1).reshape(rows, safe.shape[-1])
         z = Columns(self, rows, safe).drawn(generator)
         z = z.reshape(*shape, self.layout.width)
         return z if mark is None else z + mark.unsqueeze(-1)
