@@ -145,3 +145,17 @@ def test_beyond_the_box_that_its_docstring_names_it_is_straight(name):
         torch.testing.assert_close(slopes, slopes[:1].expand(3), rtol=1e-9, atol=1e-9)
         bent = law.inverse(side * inside, theta.expand(3, -1))[1]
         assert (bent.diff().abs() > 1e-6).all()
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"CNF", "FFJORD", "FlowMatching"}))  # they solve
+def test_a_training_step_is_one_graph(name):
+    torch.manual_seed(0)
+    flow = build(name, 3, 2, **SETTINGS[name]).train()
+    x, given = torch.randn(8, 3), torch.randn(8, 2)
+    flow.initialise(x, given)
+    torch.compiler.reset()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own compiler warns of itself
+        torch.compile(flow, fullgraph=True, backend="eager")(x, given).mean().backward()
+    torch.compiler.reset()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in flow.parameters())
