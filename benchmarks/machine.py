@@ -68,12 +68,13 @@ def facts(gpu: str = "") -> dict[str, Any]:
 
 
 def slug(found: dict[str, Any]) -> str:
-    """Return a name for files.
+    """Return a name for files: what decides the figures of the kernels is in it.
 
-    >>> slug({"processor": "AMD EPYC", "cores": 2, "gpu": ""})
-    'amd-epyc-2-cores'
+    >>> slug({"processor": "AMD EPYC", "cores": 2, "gpu": "", "instructions": ["avx2", "avx512f"]})
+    'amd-epyc-avx512f-2-cores'
     """
-    words = found["gpu"] or f"{found['processor']} {found['cores']} cores"
+    widest = (found.get("instructions") or [""])[-1]
+    words = found["gpu"] or f"{found['processor']} {widest} {found['cores']} cores"
     words = re.sub(r"\(r\)|\(tm\)|cpu|processor|@.*ghz", " ", words.lower())
     return re.sub(r"[^a-z0-9]+", "-", words).strip("-")
 
