@@ -23,6 +23,7 @@ from torch import Tensor
 import diffeo
 from diffeo.estimator import Members, Stored
 from diffeo.files import save
+from diffeo.friends.friend import Friend
 from diffeo.tables import Encoded, MixedDensity, TableModel
 from golden import RECIPES
 
@@ -56,6 +57,8 @@ def recorded(path: Path, x: Tensor, context: Tensor | None) -> dict[str, Any]:
     model = model.members if isinstance(model, Stored) else model
     if isinstance(model, MixedDensity):
         return recorded_table(model, x, context)
+    if isinstance(model, Friend):
+        return recorded_friend(model, x[:ROWS].double())
     flow: Any = model.as_flow() if isinstance(model, TableModel) else model.double()
     flow = Answers(flow) if isinstance(flow, Members) else flow
     x, given = x[:ROWS].double(), None if context is None else context[:ROWS].double()
@@ -78,6 +81,11 @@ def recorded_table(model: MixedDensity, state: Tensor, value: Tensor | None) -> 
         "value": values,
         "log_prob": [p if math.isfinite(p) else None for p in log_p.tolist()],
     }
+
+
+def recorded_friend(model: Any, x: Tensor) -> dict[str, Any]:
+    """Return what a friend says of the first rows."""
+    return {"version": diffeo.__version__, "x": x.tolist(), "log_prob": model.log_prob(x).tolist()}
 
 
 def main() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from golden import bases, bijections, conditioners, foundation, laws, mixed, mixtures
+from golden import bases, bijections, conditioners, foundation, friends, laws, mixed, mixtures
 from golden.material import Made
 
 RECIPES: dict[str, Callable[[], Made]] = {
@@ -44,5 +44,8 @@ RECIPES: dict[str, Callable[[], Made]] = {
         bases.conditional,
         bases.mixed_rows,
         mixed.mixed,
+        friends.gaussian,
+        friends.gaussian_mixture,
+        friends.kernel_density,
     )
 }

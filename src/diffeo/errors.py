@@ -8,6 +8,7 @@
     │   ├── ShapeError             a tensor has the wrong shape                     (ValueError)
     │   ├── DtypeError             a tensor has the wrong dtype or device           (TypeError)
     │   ├── DataError              a table, column or row cannot be used            (ValueError)
+    │   ├── NoDensityError         a model that has no density was asked for it     (TypeError)
     │   └── FileError              a model file cannot be read or written           (ValueError)
     │       └── UnknownKindError     it names a part that is not registered here
     └── TrainingError            the optimisation could not go on                 (RuntimeError)
@@ -47,6 +48,10 @@ class DtypeError(UserError, TypeError):
 
 class DataError(UserError, ValueError):
     """A table, a column or a row cannot be used."""
+
+
+class NoDensityError(UserError, TypeError):
+    """A model that draws samples without a density was asked for log p(x)."""
 
 
 class FileError(UserError, ValueError):

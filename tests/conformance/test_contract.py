@@ -12,6 +12,10 @@ from diffeo.testing.compiled import one_graph
 NOT_PARTS = {
     "estimator.Joint": "what the file of a FlowDensity holds; tests/estimator",
     "estimator.Members": "weighted flows in views of the data; tests/estimator",
+    **dict.fromkeys(
+        ("friends.Gaussian", "friends.GaussianMixture", "friends.KernelDensity"),
+        "fitted to rows, not trained through; tests/friends",
+    ),
     "tables.Column": "a name in a schema; tests/tables",
     "tables.MixedDensity": "of encoded rows, not of vectors; tests/tables",
     "tables.MixedModel": "of encoded rows, not of vectors; tests/tables",

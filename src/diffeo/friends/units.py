@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffeo.errors import ConfigError, DataError
+from diffeo.errors import DataError
 from diffeo.kernels.arrays import as_numbers
 
 Array = NDArray[np.float64]
@@ -27,15 +27,6 @@ def as_rows(x: Any) -> Array:
             f"x has a value that is not finite, first in row {row}; expected numbers: leave such rows out."
         )
     return rows
-
-
-def fitted(units: Units | None) -> Units:
-    """Return the units of a fitted model, or raise :class:`ConfigError`."""
-    if units is None:
-        raise ConfigError(
-            "fit has not been called: the model is not fitted yet; expected fit(x) first. Call it."
-        )
-    return units
 
 
 @dataclass(frozen=True)
