@@ -281,6 +281,24 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         rows = self._rows(X, context)
         return self.density_.joint.encode(rows)
 
+    def residuals(self, X: Any, context: Any = None, random_state: Any = None) -> Array:
+        """Return randomised residuals of rows, one a column: standard normal, exactly, if p(x) is right.
+
+        Unlike :meth:`transform`, whose numbers are one member's and stepped where outcomes have mass, a
+        member is drawn for each row by how likely it is to have drawn it, and a point within each step. They
+        are for tests of the fit (:func:`diffeo.diagnostics.fit.latent_normality`), in the order of
+        ``order_``; NaN in rows of density 0.
+
+        Source: Dunn & Smyth, *Randomized quantile residuals* (1996).
+
+        >>> x = np.random.default_rng(0).normal(size=(300, 1))
+        >>> model = FlowDensity(architecture="gaussian", random_state=0).fit(x)
+        >>> float(model.residuals(x, random_state=0).std().round(1))
+        1.0
+        """
+        rows = self._rows(X, context)
+        return self.density_.joint.residuals(rows, random_seed(random_state))
+
     def inverse_transform(self, X: Any, context: Any = None) -> Any:
         """Return the rows of latent numbers; ``inverse_transform(transform(X))`` is ``X``."""
         check_is_fitted(self, "density_")

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from diffeo.estimator.continuous import ContinuousDensity
 from diffeo.estimator.features import Features
 from diffeo.estimator.folds import Fold, held_rows
+from diffeo.estimator.quantile_residuals import residuals
 from diffeo.estimator.reach import check_reach, off_bounds, units_of
 from diffeo.tables.mixed import MixedDensity
 from diffeo.tables.mixed.marginals import nearest_inside
@@ -196,6 +197,23 @@ class JointDensity:
         if self.continuous is not None:
             value = self.in_units(rows)
             parts.append(self.continuous.encode(value, self.context_of(a)))
+        return np.concatenate(parts, 1)
+
+    def residuals(self, rows: Encoded, seed: int) -> Array:
+        """Return residuals of rows, those of a, then of b: standard normal where the density is right.
+
+        NaN in the cells of a row that the columns' kinds rule out.
+        """
+        a = rows.columns(self.ordered)
+        parts: list[Array] = []
+        if self.mixed is not None:
+            parts.append(self.mixed.residuals(a, seed)[:, self.given :])
+        if self.continuous is not None:
+            value = self.in_units(rows)
+            possible = ~((rows.state[:, self.plain] < 0) | ~np.isfinite(value)).any(axis=1)
+            safe = np.where(np.asarray(possible)[:, None], value, self.continuous.centre)
+            found = residuals(self.continuous.model, safe, seed, self.context_of(a))
+            parts.append(np.where(np.asarray(possible)[:, None], found, np.nan))
         return np.concatenate(parts, 1)
 
     def decode(self, latent: Array, context: Encoded | None = None) -> Encoded:

@@ -52,14 +52,16 @@ class Coverage(Finding):
     def in_words(self) -> str:
         """Return the figures in sentences."""
         said = (
-            f"The regions that should hold 50 % and 90 % of the rows hold {100 * self.share(0.5):.1f} % and "
+            f"The regions that should hold 50 % and 90 % of the rows hold {100 * self.share(0.5):.1f} "
+            f"% and "
             f"{100 * self.share(0.9):.1f} % ({self.rows:,} rows)"
         )
         if self.p > LEVEL:
             return f"{said}: as they should, to within chance ({said_p(self.p)})."
         few = self.share(self.at) < self.at
         why = (
-            "too few rows lie where the model puts its mass: it is too sure of itself, or the rows come from elsewhere"
+            "too few rows lie where the model puts its mass: it is too sure of itself, or the rows "
+            "come from elsewhere"
             if few
             else "too many rows lie where the model puts most mass: it is broader than the rows"
         )

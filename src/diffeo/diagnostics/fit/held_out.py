@@ -56,15 +56,24 @@ class HeldOut(Finding):
         """Return the figures in sentences."""
         said = f"{self.rows:,} held-out rows have {self.nats:.3f} ± {self.error:.3f} nats a row."
         if self.impossible:
-            said += f" {self.impossible} of them the model holds impossible (density 0); they are left out of the mean."
+            said += (
+                f" {self.impossible} of them the model holds impossible (density 0); they are left out "
+                f"of the mean."
+            )
         if not self.beside:
             return said
         best = max(self.beside, key=_nats)
         gap, spread = best.ahead, best.ahead_error
         if abs(gap) <= 2 * spread:
-            return f"{said} The best of the simple densities ({best.name}) cannot be told from it ({gap:+.3f} ± {spread:.3f})."
+            return (
+                f"{said} The best of the simple densities ({best.name}) cannot be told from it "
+                f"({gap:+.3f} ± {spread:.3f})."
+            )
         which = "ahead of" if gap > 0 else "behind"
-        return f"{said} That is {abs(gap):.3f} ± {spread:.3f} {which} the best of the simple densities ({best.name})."
+        return (
+            f"{said} That is {abs(gap):.3f} ± {spread:.3f} {which} the best of the simple densities "
+            f"({best.name})."
+        )
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw nats with two standard errors."""
@@ -91,7 +100,7 @@ def held_out(log_p: object, beside: Mapping[str, object] | None = None) -> HeldO
         ShapeError, DataError: these are not one number a row.
 
     >>> print(held_out([-1.0, -2.0, -1.5, -1.5], {"Gaussian": [-2.0, -3.0, -2.5, -2.5]}))
-    4 held-out rows have -1.500 ± 0.204 nats a row. That is 1.000 ± 0.000 ahead of the best of ... (Gaussian).
+    4 held-out rows have -1.500 ± 0.204 nats a row. That is 1.000 ± 0.000 ahead of the best of ...
     """
     own = log_densities("log_p", log_p)
     possible = np.isfinite(own)

@@ -89,14 +89,20 @@ class Latent(Finding):
         if self.covariance_p <= LEVEL:
             most = self._most_correlated()
             said.append(f"what should be uncorrelated is correlated{most} ({said_p(self.covariance_p)})")
-        return f"The latent of {self.rows:,} rows is not standard normal: {'; '.join(said or ['taken together'])}."
+        return (
+            f"The latent of {self.rows:,} rows is not standard normal: "
+            f"{'; '.join(said or ['taken together'])}."
+        )
 
     def _most_correlated(self) -> str:
         if len(self.columns) < 2:
             return " or of another size"
         off = np.abs(self.correlation - np.eye(len(self.columns)))
         j, k = np.unravel_index(int(np.argmax(off)), off.shape)
-        return f" or of another size, at most {self.columns[j]!r} and {self.columns[k]!r} by {self.correlation[j, k]:+.2f}"
+        return (
+            f" or of another size, at most {self.columns[j]!r} and {self.columns[k]!r} by "
+            f"{self.correlation[j, k]:+.2f}"
+        )
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the quantiles of each column against the normal's, less these: flat where right."""

@@ -77,14 +77,18 @@ class Marginals(Finding):
         if bad:
             told = "; ".join(f"{c.name!r} ({c.said}; {said_p(c.p)})" for c in bad[:4])
             more = f"; and {len(bad) - 4} more" if len(bad) > 4 else ""
-            said = f"{len(bad)} of {len(self.columns)} columns are drawn otherwise than they are in the data: {told}{more}."
+            said = (
+                f"{len(bad)} of {len(self.columns)} columns are drawn otherwise than they are in the "
+                f"data: {told}{more}."
+            )
         else:
             said = f"Each of {len(self.columns)} columns is drawn as it is in the data, to within chance."
         wrong = [pair for pair in self.pairs if pair.p <= LEVEL]
         if wrong:
             pair = wrong[0]
             said += (
-                f" {len(wrong)} of {len(self.pairs)} pairs of columns differ, most of all {pair.first!r} with "
+                f" {len(wrong)} of {len(self.pairs)} pairs of columns differ, most of all "
+                f"{pair.first!r} with "
                 f"{pair.second!r} ({100 * pair.distance:.1f} % of the rows are in other cells)."
             )
         elif self.pairs:
@@ -126,7 +130,8 @@ def marginals(
     >>> print(marginals({"a": x[0]}, {"a": x[1]}))
     Each of 1 columns is drawn as it is in the data, to within chance.
     >>> print(marginals({"a": x[0]}, {"a": x[1] + 1}))
-    1 of 1 columns are drawn otherwise than they are in the data: 'a' (the model is higher, median 0.996 for ...
+    1 of 1 columns are drawn otherwise than they are in the data: 'a' (the model is higher, median 0.907
+    for ...
     """
     at_least("pairs_of", pairs_of, 0)
     at_least("seed", seed, 0)
@@ -217,7 +222,10 @@ def _labels(data: NDArray[Any], model: NDArray[Any]) -> tuple[float, float, str]
     counts, names = _counted(own, other)
     shares = counts / counts.sum(1, keepdims=True)
     k = int(np.argmax(np.abs(shares[0] - shares[1])))
-    said = f"{names[k]!r:.40} is {100 * shares[1, k]:.1f} % of the draws, {100 * shares[0, k]:.1f} % of the rows"
+    said = (
+        f"{names[k]!r:.40} is {100 * shares[1, k]:.1f} % of the draws, {100 * shares[0, k]:.1f} % of "
+        f"the rows"
+    )
     return float(0.5 * np.abs(shares[0] - shares[1]).sum()), _homogeneous(counts), said
 
 

@@ -25,7 +25,8 @@ Array = NDArray[np.float64]
 def sbc(truth: object, drawn: object, columns: Sequence[str] | None = None, *, seed: int = 0) -> PIT:
     """Simulation-based calibration: the rank of the truth among draws given its context is uniform.
 
-    u = (draws below + a share of chance of ties and of the step) / (draws + 1) is then uniform on [0, 1], so
+    u = (draws below + a share of chance of ties and of the step) / (draws + 1) is then uniform on [0, 1],
+    so
     that the result is one of :func:`~diffeo.diagnostics.fit.pit.pit`, of each column given the context
     alone.
 
@@ -38,12 +39,13 @@ def sbc(truth: object, drawn: object, columns: Sequence[str] | None = None, *, s
     Raises:
         ShapeError: the shapes do not fit.
 
-    Source: Talts et al., *Validating Bayesian inference algorithms with simulation-based calibration* (2018).
+    Source: Talts et al., *Validating Bayesian inference algorithms with simulation-based calibration*
+    (2018).
 
     >>> draws = np.random.default_rng(0)
     >>> c = draws.normal(size=(300, 1))
     >>> given = c[:, None] + draws.normal(size=(300, 50, 1))
-    >>> sbc(c + draws.normal(size=(300, 1)), given).p[0] > 0.05
+    >>> bool(sbc(c + draws.normal(size=(300, 1)), given).p[0] > 0.05)
     True
     """
     theta, given = _pairs(truth, drawn)
@@ -99,7 +101,8 @@ class Tarp(Finding):
 def tarp(truth: object, drawn: object, *, seed: int = 0) -> Tarp:
     """Test coverage with random points: a test that sees all columns together.
 
-    r is drawn uniformly from the box of the truths; the share of draws nearer to r than θ is uniform if, and
+    r is drawn uniformly from the box of the truths; the share of draws nearer to r than θ is uniform if,
+    and
     for r that depends on the context only if, the density is right. Distances are in standard deviations of
     the truths.
 

@@ -17,6 +17,7 @@ from diffeo.registry import Part, register
 from diffeo.tables.mixed.columns import drawn_state
 from diffeo.tables.mixed.latent import decoded, latent
 from diffeo.tables.mixed.model import MixedModel
+from diffeo.tables.mixed.residuals import residuals
 from diffeo.tables.mixed.settings import MixedSettings
 from diffeo.tables.variable import Encoded, Variable, check_encoded
 
@@ -244,6 +245,25 @@ class MixedDensity(Part, nn.Module):
     def decode(self, z: Floats, prefix: Encoded | None = None) -> Encoded:
         """Return the rows of latent numbers; ``prefix`` has the given columns."""
         return decoded(self._heaviest(), z, prefix, self.given)
+
+    def residuals(self, encoded: Encoded, seed: int) -> Floats:
+        """Return residuals of rows, (rows, columns), NaN in given columns; normal where the density is right.
+
+        A model is drawn for each row by how likely it is to have drawn that row; see
+        :mod:`~diffeo.tables.mixed.residuals`.
+        """
+        at_least("seed", seed, 0)
+        each = self._each(encoded)
+        draws = np.random.default_rng(seed)
+        generator = torch.Generator().manual_seed(int(draws.integers(2**62)))
+        # The largest of log p + Gumbel noise: a draw in proportion to p.
+        chosen = np.argmax(np.nan_to_num(each, nan=-np.inf) + draws.gumbel(size=each.shape), 0)
+        found = np.full(encoded.state.shape, np.nan)
+        for m, model in enumerate(self._parts):
+            mine = np.flatnonzero(chosen == m)
+            if len(mine):
+                found[mine] = residuals(model, encoded.rows(mine), generator, self.given)
+        return found
 
     def _heaviest(self) -> MixedModel:
         return self._parts[int(np.argmax(self.weights))]

@@ -97,10 +97,10 @@ def _middle(model: MixedModel, column: int, going: Columns, state: Tensor, z: Te
         return middle
     law = going.mixture(column)
     if column in layout.continuous:
-        within = _below(law, z[:, layout.number_at[layout.continuous.index(column)]])
+        within = below(law, z[:, layout.number_at[layout.continuous.index(column)]])
     else:
         at = layout.cell_at[layout.cells.index(column)]
-        within = 0.5 * (_below(law, z[:, at]) + _below(law, z[:, at + 1]))
+        within = 0.5 * (below(law, z[:, at]) + below(law, z[:, at + 1]))
     return torch.where(state == 0, begin + size * within, middle)
 
 
@@ -122,7 +122,7 @@ def _outcome(model: MixedModel, column: int, going: Columns, t: Tensor) -> tuple
     return model.as_atoms(column, state, torch.where(state == 0, number, atoms[state]))
 
 
-def _below(law: Normals, u: Tensor) -> Tensor:
+def below(law: Normals, u: Tensor) -> Tensor:
     """Return F(u) of a mixture of normals."""
     standard = (u.clamp(-EDGE, EDGE).unsqueeze(-1) - law.mean) * (-law.log_scale).exp()
     return (law.log_weight.exp() * torch.special.ndtr(standard)).sum(-1)
@@ -134,6 +134,6 @@ def _quantile(law: Normals, t: Tensor) -> Tensor:
     low, high = (law.mean - reach).amin(-1), (law.mean + reach).amax(-1)
     for _ in range(_HALVINGS):
         middle = 0.5 * (low + high)
-        right = _below(law, middle) < t
+        right = below(law, middle) < t
         low, high = torch.where(right, middle, low), torch.where(right, high, middle)
     return 0.5 * (low + high)
