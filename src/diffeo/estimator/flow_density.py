@@ -285,8 +285,8 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         """Return randomised residuals of rows, one a column: standard normal, exactly, if p(x) is right.
 
         Unlike :meth:`transform`, whose numbers are one member's and stepped where outcomes have mass, a
-        member is drawn for each row by how likely it is to have drawn it, and a point within each step. They
-        are for tests of the fit (:func:`diffeo.diagnostics.fit.latent_normality`), in the order of
+        member is drawn for each row by how likely it is to have drawn it, and a point within each step.
+        They are for tests of the fit (:func:`diffeo.diagnostics.fit.latent_normality`), in the order of
         ``order_``; NaN in rows of density 0.
 
         Source: Dunn & Smyth, *Randomized quantile residuals* (1996).

@@ -1,8 +1,8 @@
 """Residuals of a mixture of flows: standard normal where it is right, although its members' noise is not.
 
-The noise of one member is standard normal for the rows that this member drew, not for all rows. So a member,
-of a member a flow, and of a base of several normals a component, are drawn for each row by how likely they
-are to have drawn it:
+The noise of one member is standard normal for the rows that this member drew, not for all rows. So a
+member, of a member a flow, and of a base of several normals a component, are drawn for each row by how
+likely they are to have drawn it:
 
     P(m | x) = w_m p_m(x) / p(x),   z = f_m⁻¹(x).
 

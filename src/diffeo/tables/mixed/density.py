@@ -247,7 +247,7 @@ class MixedDensity(Part, nn.Module):
         return decoded(self._heaviest(), z, prefix, self.given)
 
     def residuals(self, encoded: Encoded, seed: int) -> Floats:
-        """Return residuals of rows, (rows, columns), NaN in given columns; normal where the density is right.
+        """Return residuals, (rows, columns), NaN in given columns: normal where the density is right.
 
         A model is drawn for each row by how likely it is to have drawn that row; see
         :mod:`~diffeo.tables.mixed.residuals`.
