@@ -6,14 +6,18 @@ BIN := .venv/bin
 STAMP := .venv/installed
 BENCH := .venv-bench
 
-.PHONY: run test lint format reliability bench bench-tables clean
+.PHONY: run test proofs lint format reliability bench bench-tables clean
 
 run: $(STAMP)
 	$(BIN)/diffeo demo
 
 test: $(STAMP)
 	$(MAKE) --no-print-directory lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not proof"
+
+# What takes too long for every change: each promise of each part in every size and context, long trainings.
+proofs: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m proof
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check src tests scripts benchmarks

@@ -1,11 +1,14 @@
-"""Every case keeps every promise, in a spread of sizes, contexts, precisions and gains."""
+"""Every case keeps every promise, in a spread of sizes, contexts, precisions and gains.
+
+``make test`` meets each size and each context of a case; ``make proofs`` every size in every context.
+"""
 
 import pytest
 import torch
 
 from diffeo.diagnostics import checks
 from diffeo.registry import registered, to_spec
-from diffeo.testing import CASES, GAINS, Variant, broken_promises, keep, spread
+from diffeo.testing import CASES, GAINS, Variant, broken_promises, keep, spread, variants
 from diffeo.testing.compiled import one_graph
 
 #: Kinds that are no part of a density's formula: what they are is tested where it is said.
@@ -26,6 +29,13 @@ NOT_PARTS = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_promise_is_kept(name):
+    broken = broken_promises(CASES[name], whole=False)
+    assert not broken, "\n".join(broken)
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("name", CASES)
+def test_every_promise_is_kept_in_every_size_and_context(name):
     broken = broken_promises(CASES[name])
     assert not broken, "\n".join(broken)
 
@@ -39,6 +49,7 @@ def test_a_trained_flow_keeps_them_too(name):
         assert not broken
 
 
+@pytest.mark.proof  # its small version: training steps of named flows, in tests/flows/test_named.py
 @pytest.mark.parametrize("name", CASES)
 def test_log_prob_is_one_graph(name):
     case = CASES[name]
@@ -60,11 +71,15 @@ def test_every_registered_kind_has_a_case():
 
 
 def test_the_spread_meets_every_precision_and_gain():
-    variants = [variant for case in CASES.values() for variant in spread(case)]
-    assert {(v.dtype, v.gain) for v in variants} == {
+    found = [variant for case in CASES.values() for variant in spread(case, whole=False)]
+    assert {(v.dtype, v.gain) for v in found} == {
         (dtype, gain) for dtype in (torch.float32, torch.float64) for gain in GAINS
     }
-    assert {v.size for v in variants} >= {1, 2, 3, 7, 43}
+    assert {v.size for v in found} >= {1, 2, 3, 7, 43}
+    for case in CASES.values():
+        whole = list(variants([case]))
+        assert {v.size for v in spread(case, whole=False)} == {v.size for v in whole}
+        assert {v.context for v in spread(case, whole=False)} == {v.context for v in whole}
 
 
 def test_a_known_failure_that_is_gone_is_told():
