@@ -1,4 +1,13 @@
-"""Diagnostics: does the inverse exist, is the determinant right, is the mass one; is the fit right?"""
+"""Diagnostics: does the inverse exist, is the determinant right, is the mass one; is the fit right?
+
+``anomalies`` asks a fitted estimator and lives a layer above, in :mod:`diffeo.understanding`; it is found
+here too.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
 
 from diffeo.diagnostics import fit
 from diffeo.diagnostics.figure import Figure
@@ -6,3 +15,11 @@ from diffeo.diagnostics.report import Report
 from diffeo.diagnostics.verify import verify
 
 __all__ = ["Figure", "Report", "fit", "verify"]
+
+_ABOVE = ("anomalies",)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ABOVE:
+        return getattr(importlib.import_module("diffeo.understanding"), name)
+    raise AttributeError(f"module 'diffeo.diagnostics' has no attribute {name!r}")
