@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import multivariate_normal
+from scipy.stats import multivariate_normal, poisson
 
 import diffeo
 from diffeo.diagnostics.significance import central_ranks, discoveries, holm, lower_ranks
@@ -26,7 +26,7 @@ def normal_rows(count, seed):
 
 
 def normal_log_prob(rows):
-    return multivariate_normal(SHIFT, COVARIANCE).logpdf(rows.value)
+    return np.atleast_1d(multivariate_normal(SHIFT, COVARIANCE).logpdf(rows.value))
 
 
 @pytest.mark.parametrize("held", [1, 2, 9, 10])
@@ -62,31 +62,32 @@ def test_surprisals_of_a_normal_law_are_those_of_its_formula():
     # x_j given the rest: variance 1 / P_jj, mean μ_j − Σ_{k≠j} P_jk (x_k − μ_k) / P_jj.
     scaled = apart @ precision / precision.diagonal()
     exact = 0.5 * (scaled**2 * precision.diagonal() + np.log(2 * np.pi / precision.diagonal()))
-    assert np.abs(surprise - exact).max() < 0.02
-    assert (np.abs(surprise - exact) <= 3 * error + 0.02).all()
+    assert np.abs(surprise - exact)[1:].max() < 0.005
+    assert (np.abs(surprise - exact) <= error + 0.005).all()  # also of a row 20 deviations away
 
 
-def test_surprisals_of_states_and_lattices_are_sums():
+@pytest.mark.parametrize(("rates", "within"), [((1.0, 2.0, 4.0), 1e-4), ((1.0, 9.0, 90.0), 0.02)])
+def test_surprisals_of_states_and_lattices_are_sums(rates, within):
+    """Short lattices are summed, long ones integrated over."""
     table = [Variable("state", 3), Variable("count", 0, numeric=True, lattice=1.0, low=0.0)]
-    weight = np.array([0.2, 0.3, 0.5])
-    rate = np.array([1.0, 5.0, 30.0])
+    weight, rate, draws = np.array([0.2, 0.3, 0.5]), np.array(rates), np.random.default_rng(0)
 
     def log_prob(rows):
-        from scipy.stats import poisson
-
         return np.log(weight[rows.state[:, 0]]) + poisson(rate[rows.state[:, 0]]).logpmf(rows.value[:, 1])
 
-    for counts in (np.arange(6.0), np.linspace(0, 90, 10).round()):  # summed, and integrated over
-        state = np.stack([np.arange(len(counts)) % 3, np.zeros(len(counts), int)], 1)
-        rows = Encoded(state, np.stack([np.full(len(counts), np.nan), counts], 1))
-        reference = Encoded(state, rows.value * 1.0)
-        surprise, _ = surprisals(log_prob, table, rows, reference)
-        all_states = Encoded(np.repeat(state, 3, 0), np.repeat(rows.value, 3, 0))
-        all_states.state[:, 0] = np.tile(np.arange(3), len(counts))
-        over = np.logaddexp.reduce(log_prob(all_states).reshape(-1, 3), 1)
-        assert surprise[:, 0] == pytest.approx(over - log_prob(rows), abs=1e-9)
-        exact = np.log(weight[state[:, 0]]) - log_prob(rows)
-        assert surprise[:, 1] == pytest.approx(exact, abs=1e-6 if counts.max() < 10 else 0.1)
+    def law(rows):
+        state = draws.choice(3, rows, p=weight)
+        value = np.stack([np.full(rows, np.nan), draws.poisson(rate[state])], 1)
+        return Encoded(np.stack([state, np.zeros(rows, int)], 1), value)
+
+    rows, reference = law(30), law(500)
+    surprise, error = surprisals(log_prob, table, rows, reference)
+    all_states = rows.rows(np.repeat(np.arange(30), 3))
+    all_states.state[:, 0] = np.tile(np.arange(3), 30)
+    over = np.logaddexp.reduce(log_prob(all_states).reshape(-1, 3), 1)
+    assert surprise[:, 0] == pytest.approx(over - log_prob(rows), abs=1e-9)
+    exact = np.log(weight[rows.state[:, 0]]) - log_prob(rows)
+    assert (np.abs(surprise[:, 1] - exact) <= within + error[:, 1]).all()
 
 
 def test_the_nearest_likely_row_moves_one_cell_as_little_as_it_takes():
@@ -119,7 +120,7 @@ def test_planted_rows_are_found_with_their_columns_and_what_would_be_usual(model
     new = people(60, seed=3)
     new.loc[len(new)] = ["f", 150.0, 115.0, 2]
     new.loc[len(new)] = ["m", 179.0, 79.0, 9]
-    found = anomalies(model, new, explain=2, reference=60)
+    found = anomalies(model, new, held=people(2_000, seed=9), explain=2, reference=60)
     assert set(found.discovered(0.2)) >= {60, 61}
     by_row = {one.row: one for one in found.strangest}
     assert set(by_row) == {60, 61}
@@ -132,9 +133,7 @@ def test_planted_rows_are_found_with_their_columns_and_what_would_be_usual(model
     json.dumps(found.to_json(), allow_nan=False)
 
 
-def test_cells_that_cannot_be_are_the_surprise():
-    table = people(200, seed=4)
-    model = diffeo.FlowDensity("gaussian", max_steps=10, random_state=0).fit(table)
+def test_cells_that_cannot_be_are_the_surprise(model):
     odd = pd.DataFrame({"sex": ["x"], "height": [170.0], "weight": [70.0], "kids": [1]})
     found = anomalies(model, odd, explain=1, reference=20)
     first = found.strangest[0].cells[0]

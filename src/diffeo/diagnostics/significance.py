@@ -1,4 +1,4 @@
-"""What a set of numbers can be called significant by: exact ranks, permutations, intervals, and many at once.
+"""What can be called significant, and by how much: exact ranks, permutations, intervals, many at once.
 
 Nothing here assumes a shape of the distribution it is given. A p-value p promises P(p ≤ α) ≤ α for every α
 where nothing is to be found; :func:`holm` keeps that promise for all of several tests together, and
@@ -47,21 +47,23 @@ def central_ranks(held: Array, scores: Array) -> Array:
     """
     ordered = np.sort(held)
     n, middle = len(ordered), len(ordered) // 2
-    if not np.isfinite(ordered[max(0, middle - 1) : middle + 2]).all():
+    if not n or not np.isfinite(ordered[max(0, middle - 1) : middle + 2]).all():
         raise DataError(
             f"half of the {n} held-out rows or more have no finite log-density; expected rows like those "
             "of fit: hold out others."
         )
+    padded = np.concatenate([[-np.inf], ordered, [np.inf]])  # ordered[k] is padded[k + 1]
     if n % 2 == 0:
-        median = np.clip(scores, ordered[middle - 1] if n else -np.inf, ordered[middle] if n else np.inf)
+        median = np.clip(scores, padded[middle], padded[middle + 1])
     else:
-        inner = np.clip(scores, ordered[max(middle - 1, 0)], ordered[min(middle + 1, n - 1)])
-        median = 0.5 * (inner + ordered[middle])
+        median = 0.5 * (np.clip(scores, padded[middle], padded[middle + 2]) + ordered[middle])
     with np.errstate(invalid="ignore"):
-        low = np.where(scores <= median, scores, 2 * median - scores)
-        high = np.where(scores <= median, 2 * median - scores, scores)
-    outside = np.searchsorted(ordered, low, side="right") + n - np.searchsorted(ordered, high, side="left")
-    return np.minimum(1.0, (1 + outside) / (n + 1))
+        apart = np.abs(scores - median)
+        apart -= 1e-12 * (apart + np.abs(median))  # what ties but for rounding does tie
+    apart = np.where(np.isnan(apart), np.inf, apart)
+    below = np.searchsorted(ordered, median - apart, side="right")
+    above = n - np.searchsorted(ordered, median + apart, side="left")
+    return np.where(np.isfinite(median), np.minimum(1.0, (1 + below + above) / (n + 1)), 1.0)
 
 
 def holm(p: Sequence[float] | Array) -> Array:

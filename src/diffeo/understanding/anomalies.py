@@ -98,7 +98,8 @@ class Anomalies:
             density is high where few rows are.
         by_density: conformal p-value of each row's log p, low where the density is.
         by_typicality: conformal p-value of its distance from the median of held-out rows, on either side.
-        p: both together, min(1, 2 · the lesser): of rows like the held-out ones a share α has p ≤ α at most.
+        p: both together, min(1, 2 · the lesser): of rows like the held-out ones a share α
+            has p ≤ α at most.
         held: how many held-out rows calibrated it: no p-value is below 2 / (held + 1).
         own: whether these were the model's own held-out rows (scored by models not trained on them).
         trained: the share of the data that the model was trained on: such rows look more usual than new
@@ -137,6 +138,11 @@ class Anomalies:
             f"{len(self.discovered())} stand out beyond chance (false discovery rate 10 %). Calibrated on "
             f"{self.held} held-out rows ({whose})."
         ]
+        if 2 / (self.held + 1) > 0.1 / n:
+            lines.append(
+                f"No p-value can be below {2 / (self.held + 1):.2g} with so few held-out rows: to tell one "
+                f"row among {n} from chance it takes {20 * n}."
+            )
         if self.trained > 0.01:
             lines.append(
                 f"The model was trained on {100 * self.trained:.0f} % of these rows: they look more usual "
@@ -213,8 +219,8 @@ def anomalies(
     if explain:
         if usual is None:
             raise DataError(
-                "held is not given, and the model came from a file without its rows; expected held-out rows "
-                "to compare columns with: pass held=…, or explain=0."
+                "held is not given, and the model came from a file without its rows; expected held-out "
+                "rows to compare columns with: pass held=…, or explain=0."
             )
         wanted = float(np.quantile(scores, LIKELY, method="lower"))
         strangest = _explained(subject, rows, order, log_p, p, usual, wanted, reference, random_state)
@@ -278,11 +284,14 @@ def _explained(
     return tuple(found)
 
 
-def _changes(subject: Subject, row: Encoded, other: Encoded, columns: tuple[int, ...]) -> tuple[Change, ...]:
+def _changes(
+    subject: Subject, row: Encoded, other: Encoded, columns: tuple[int, ...]
+) -> tuple[Change, ...]:
     told = list[Change]()
     for j in columns:
         old, new = (
-            cell_text(subject.schema, j, int(one.state[0, j]), float(one.value[0, j])) for one in (row, other)
+            cell_text(subject.schema, j, int(one.state[0, j]), float(one.value[0, j]))
+            for one in (row, other)
         )
         told.append(Change(subject.names[j], old, new))
     return tuple(told)

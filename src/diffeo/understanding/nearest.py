@@ -86,7 +86,12 @@ def _common(variable: Variable, reference: Encoded, column: int) -> tuple[int, f
 
 
 def _back(
-    log_prob: LogProb, variables: list[Variable], row: Encoded, here: Encoded, order: list[int], wanted: float
+    log_prob: LogProb,
+    variables: list[Variable],
+    row: Encoded,
+    here: Encoded,
+    order: list[int],
+    wanted: float,
 ) -> list[int]:
     """Move cells of ``here`` back towards ``row``, in place; return the columns that still differ."""
     kept = list[int]()

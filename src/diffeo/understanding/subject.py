@@ -42,8 +42,8 @@ class Subject:
 
         if not isinstance(model, FlowDensity):
             raise ConfigError(
-                f"model is a {type(model).__name__}; expected a fitted diffeo.FlowDensity: {asked} needs the "
-                "density of a table."
+                f"model is a {type(model).__name__}; expected a fitted diffeo.FlowDensity: {asked} needs "
+                "the density of a table."
             )
         if not hasattr(model, "density_"):
             raise ConfigError("model is not fitted; expected a fitted diffeo.FlowDensity: call fit first.")

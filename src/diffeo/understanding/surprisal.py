@@ -66,7 +66,11 @@ def conditional(
     """
     count = len(rows)
     states = [s for s in range(variable.states) if not (variable.numeric and s == 0)]
-    atoms = np.array([np.nan, *variable.atoms, np.nan])[states] if variable.numeric else np.full(len(states), np.nan)
+    atoms = (
+        np.array([np.nan, *variable.atoms, np.nan])[states]
+        if variable.numeric
+        else np.full(len(states), np.nan)
+    )
     state, value = np.tile(np.array(states, np.int64), (count, 1)), np.tile(atoms, (count, 1))
     found = _scored(log_prob, rows, column, state, value)
     total = _sum(found)
@@ -80,9 +84,13 @@ def conditional(
             log_p = _scored(log_prob, rows, column, np.zeros(x.shape, np.int64), x)
             mass = _sum(log_p)
         else:
-            x, log_p, mass, error = _integrated(log_prob, variable, rows, column, _nodes(variable, seen, own), halvings)
-        share = np.exp(np.minimum(0.0, mass - np.logaddexp(total, mass)))
-        total, error = np.logaddexp(total, mass), np.nan_to_num(error * share)
+            x, log_p, mass, error = _integrated(
+                log_prob, variable, rows, column, _nodes(variable, seen, own), halvings
+            )
+        whole = np.logaddexp(total, mass)
+        # The quadrature's part of the sum, and so of its error.
+        share = np.exp(mass - np.where(np.isfinite(whole), whole, 0.0))
+        total, error = whole, np.nan_to_num(error * share, posinf=np.inf)
         state = np.concatenate([state, np.zeros(x.shape, np.int64)], axis=1)
         value, found = np.concatenate([value, x], axis=1), np.concatenate([found, log_p], axis=1)
     return Conditional(state, value, found, total, error)
@@ -146,7 +154,7 @@ def _lattice_points(variable: Variable, seen: Array, own: Array) -> Array | None
 
 
 def _nodes(variable: Variable, seen: Array, own: Array) -> Array:
-    """Return the first nodes of each row, ascending: quantiles of what was seen, beyond them, and its own."""
+    """Return the first nodes of each row, ascending: quantiles of what was seen, beyond, and its own."""
     numbers = seen[np.isfinite(seen)]
     if not len(numbers):
         numbers = own[np.isfinite(own)]
@@ -174,7 +182,7 @@ def _integrated(
 ) -> tuple[Array, Array, Array, Array]:
     """Return nodes, log p at them, the log of the integral, and what the last halving changed of it."""
     log_p = _scored(log_prob, rows, column, np.zeros(x.shape, np.int64), x)
-    mass = before = _sum(_pieces(variable, x, log_p))
+    mass = before = _mass(variable, x, log_p)
     for _ in range(halvings):
         largest = np.argsort(-_pieces(variable, x, log_p), axis=1, kind="stable")[:, :_HALVED]
         new = 0.5 * (np.take_along_axis(x, largest, 1) + np.take_along_axis(x, largest + 1, 1))
@@ -183,22 +191,32 @@ def _integrated(
         x, log_p = np.concatenate([x, new], 1), np.concatenate([log_p, more], 1)
         order = np.argsort(x, axis=1, kind="stable")
         x, log_p = np.take_along_axis(x, order, 1), np.take_along_axis(log_p, order, 1)
-        before, mass = mass, _sum(_pieces(variable, x, log_p))
+        before, mass = mass, _mass(variable, x, log_p)
     with np.errstate(invalid="ignore"):
         return x, log_p, mass, np.abs(mass - before)
+
+
+def _mass(variable: Variable, x: Array, log_p: Array) -> Array:
+    """Return the log of the integral over all nodes, or of the sum over the lattice between them."""
+    pieces = _pieces(variable, x, log_p)
+    return _sum(np.concatenate([pieces, log_p[:, -1:]], 1) if variable.lattice else pieces)
 
 
 def _pieces(variable: Variable, x: Array, log_p: Array) -> Array:
     """Return the log of the integral between neighbouring nodes, log p being linear between them.
 
-    ∫ exp(a + (b − a) t) dt = max · (1 − e^−|b−a|) / |b − a|, a density's steps counted on a lattice.
+    ∫ exp(a + (b − a) t) dt = e^max · (1 − e^−|b−a|) / |b − a|. On a lattice, n steps apart, the sum over
+    the first node and the points up to the second: e^a (e^(b−a) − 1) / (e^((b−a)/n) − 1).
     """
     # Where one end has no density at all the interval gets that of a steep fall.
     floor = np.maximum(log_p, np.max(log_p, axis=1, keepdims=True, initial=-np.inf) - 700.0)
-    a, b = floor[:, :-1], floor[:, 1:]
+    a, b, width = floor[:, :-1], floor[:, 1:], np.diff(x, axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        fall = np.abs(b - a)
-        mean = np.where(fall > 1e-6, np.log(-np.expm1(-fall) / np.where(fall > 1e-6, fall, 1.0)), -0.5 * fall)
-        width = np.log(np.diff(x, axis=1) / (variable.lattice or 1.0))
-        found = np.maximum(a, b) + mean + width
+        rise = np.where(np.abs(b - a) > 1e-9, b - a, 1e-9)
+        if variable.lattice:
+            steps = np.rint(width / variable.lattice)
+            found = np.where(steps > 0, a + np.log(np.expm1(rise) / np.expm1(rise / steps)), -np.inf)
+        else:
+            fall = np.abs(rise)
+            found = np.maximum(a, b) + np.log(-np.expm1(-fall) / fall) + np.log(width)
     return np.where(np.isnan(found), -np.inf, found)
