@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         tables,
         toys,
     )
+    from diffeo.comparison import Comparison, compare
     from diffeo.diagnostics import verify
     from diffeo.estimator import FlowDensity
     from diffeo.files import load
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from diffeo.training import FitResult, TargetResult, TrainConfig, fit, fit_target
 
 __all__ = [
+    "Comparison",
     "FitResult",
     "Flow",
     "FlowDensity",
@@ -44,6 +46,7 @@ __all__ = [
     "TrainConfig",
     "__version__",
     "bijections",
+    "compare",
     "conditioners",
     "distributions",
     "errors",
@@ -61,12 +64,14 @@ __all__ = [
 
 #: Where each name lives that is not a folder of its own.
 _HOMES = {
+    "Comparison": "comparison",
     "FitResult": "training",
     "FlowDensity": "estimator",
     "Flow": "flows",
     "Schema": "tables",
     "TargetResult": "training",
     "TrainConfig": "training",
+    "compare": "comparison",
     "fit": "training",
     "fit_target": "training",
     "load": "files",

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from diffeo.cli.answer import answering, finish, refuse
+from diffeo.cli.compare import compare
 from diffeo.cli.fit import fit
 from diffeo.cli.info import info
 from diffeo.cli.options import Device, Json, Seed
@@ -27,7 +28,7 @@ app = typer.Typer(
     epilog="For example: diffeo fit table.csv -o model.safetensors, then diffeo score model.safetensors "
     "table.csv. With DIFFEO_DEBUG=1 an error shows its traceback.",
 )
-for _command in (fit, score, sample, verify, info, toys):
+for _command in (fit, score, sample, verify, info, compare, toys):
     app.command()(_command)
 
 

@@ -48,6 +48,10 @@ class Page:
             else:
                 self._console.print(part)
 
+    def show(self, part: Any) -> None:
+        """Print a table, or whatever else rich can draw."""
+        self._console.print(part)
+
     def line(self, text: str) -> None:
         """Print a line as it is."""
         self._console.print(text, markup=False, soft_wrap=True)
