@@ -1,4 +1,4 @@
-"""``diffeo compare``: a flow beside a VAE, a GAN and classical densities, on one's own data."""
+"""``diffeo compare``: models of p(x) side by side, on one's own data."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ def compare(
     models: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only these; repeat, or separate by commas: flow, vae, gan, flowdensity, gaussian, "
-            "mixture, kernel, copula."
+            help="Only these; repeat, or separate by commas: flow, flowdensity, gaussian, mixture, kernel."
         ),
     ] = None,
     budget: Annotated[

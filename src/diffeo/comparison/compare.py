@@ -36,11 +36,10 @@ def compare(
             or of images (rows, channels, height, width), or a frame. Columns that are no numbers and rows
             with holes are left out, whole and rounded numbers dequantised by the same noise for all; the
             result's notes name them.
-        models: names among "flow", "vae", "gan", "flowdensity", "gaussian", "mixture", "kernel", "copula";
-            any :class:`diffeo.friends.DensityModel`, or a function of a seed that makes one; or a mapping
+        models: names among "flow", "flowdensity", "gaussian", "mixture", "kernel"; any :class:`diffeo.friends.DensityModel`, or a function of a seed that makes one; or a mapping
             of names to these. None for all the names.
         time_budget: seconds that each model trains for. Closed forms and searches of known length
-            (Gaussian, mixture, kernel, copula) take what they need, and the table says so.
+            (Gaussian, mixture, kernel) take what they need, and the table says so.
         seeds: how many, or which: each model is fitted once for each. The rows held out are the same.
         rows: rows to use, at most (of a toy, to draw; 5,000 if not given), those held out included.
         held_out: the share of rows held out.
@@ -89,11 +88,13 @@ def _teller(show: Show, contender: Contender, seed: int, done: int, total: int) 
 
 
 def _seeds(seeds: Any) -> list[int]:
-    if isinstance(seeds, list | tuple | range) and len(seeds):
-        for seed in seeds:
-            at_least("seeds", seed, 0)
-        if len(set(seeds)) < len(seeds):
-            raise ConfigError(f"seeds={seeds!r:.60} names one twice; expected different ones.")
-        return list(seeds)
-    at_least("seeds", seeds, 1)
-    return list(range(int(seeds)))
+    if isinstance(seeds, int):
+        at_least("seeds", seeds, 1)
+        return list(range(seeds))
+    if not isinstance(seeds, list | tuple | range) or not len(seeds):
+        raise ConfigError(f"seeds={seeds!r:.60} must be a whole number of at least 1, or a list of seeds.")
+    for seed in seeds:
+        at_least("seeds", seed, 0)
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f"seeds={seeds!r:.60} names one twice; expected different ones.")
+    return list(seeds)

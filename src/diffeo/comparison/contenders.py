@@ -42,14 +42,6 @@ def _chosen(seed: int, rows: Rows) -> DensityModel:
     return ChosenDensity(seed)
 
 
-def _vae(seed: int, rows: Rows) -> DensityModel:
-    return friends.VAE(seed=seed)
-
-
-def _gan(seed: int, rows: Rows) -> DensityModel:
-    return friends.GAN(seed=seed)
-
-
 def _gaussian(seed: int, rows: Rows) -> DensityModel:
     return friends.Gaussian()
 
@@ -60,10 +52,6 @@ def _mixture(seed: int, rows: Rows) -> DensityModel:
 
 def _kernel(seed: int, rows: Rows) -> DensityModel:
     return friends.KernelDensity()
-
-
-def _copula(seed: int, rows: Rows) -> DensityModel:
-    return friends.GaussianCopula()
 
 
 #: The models of diffeo, by the name that chooses them.

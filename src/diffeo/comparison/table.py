@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 _NOTHING = "—"
 
+#: Budgets are kept to within this factor, or it is said.
+_TOO_LONG = 1.2
+
 
 def as_tables(result: Comparison) -> Any:
     """Return the tables, for a console of rich."""
@@ -157,6 +160,8 @@ def _remarks(result: Comparison) -> list[str]:
         who = f"{entry.model} (seed {entry.seed})"
         if entry.failed:
             lines.append(f"{who} failed: {entry.failed}")
+        if entry.budget is not None and entry.fit_seconds > _TOO_LONG * entry.budget:
+            lines.append(f"{who} trained for {entry.fit_seconds:.1f} s, longer than its budget.")
         if entry.bad_draws:
             what = "they were left out" if entry.beside is not None else "its draws were not measured"
             lines.append(f"{who}: {entry.bad_draws:.1%} of its draws were not finite; {what}.")
