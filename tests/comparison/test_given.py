@@ -22,7 +22,7 @@ def mixed(n=200):
     return pd.DataFrame(
         {
             "width": draws.normal(size=n),
-            "price": draws.integers(100, 900, n) / 100,
+            "price": draws.integers(100, 150, n) / 100,
             "count": draws.poisson(20, n),
             "city": draws.choice(["Bern", "Basel"], n),
             "day": pd.Timestamp("2024-01-01") + pd.to_timedelta(draws.integers(0, 99, n), unit="D"),

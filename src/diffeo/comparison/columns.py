@@ -74,7 +74,7 @@ def numbers_of_table(data: Any, seed: int) -> tuple[Array, tuple[str, ...], tupl
             "numeric columns."
         )
     values = np.stack(list(kept.values()), 1)
-    whole: NDArray[np.bool_] = np.isfinite(values).all(axis=1)
+    whole = np.asarray(np.isfinite(values).all(axis=1))
     if not whole.all():
         holes = [name for name, column in kept.items() if np.isnan(column).any()]
         gone = int((~whole).sum())

@@ -30,7 +30,7 @@ class SingleFlow:
 
     Args:
         seed: of the weights, the rows held out to stop, and their order.
-        max_steps: steps, at most.
+        max_steps: steps; with it, no clock decides anything.
 
     >>> x = np.random.default_rng(0).normal(size=(300, 2))
     >>> flow = SingleFlow(max_steps=3).fit(x)
@@ -68,7 +68,8 @@ class SingleFlow:
             core = NSF(features) if wide else NSF(features, structure="coupling", bins=8, hidden=(64, 64))
         flow = core.then(Standardize(features))
         config = TrainConfig(
-            time_budget=time_budget,
+            # Where steps are counted, no clock may set the learning rate.
+            time_budget=time_budget if self.max_steps is None else None,
             max_steps=self.max_steps,
             weight_decay=1e-4 if wide else 1e-2,
             seed=self.seed,
@@ -142,7 +143,7 @@ class ChosenDensity:
 
         rows = np.asarray(x, dtype=np.float64)
         self._model = FlowDensity(
-            time_budget=time_budget,
+            time_budget=time_budget if self.max_steps is None else None,
             max_steps=self.max_steps,
             kinds=_continuous(rows),
             random_state=self.seed,
