@@ -23,6 +23,7 @@ from torch import Tensor
 import diffeo
 from diffeo.estimator import Members, Stored
 from diffeo.files import save
+from diffeo.friends import GAN, VAE
 from diffeo.friends.friend import Friend
 from diffeo.tables import Encoded, MixedDensity, TableModel
 from golden import RECIPES
@@ -85,7 +86,15 @@ def recorded_table(model: MixedDensity, state: Tensor, value: Tensor | None) -> 
 
 def recorded_friend(model: Any, x: Tensor) -> dict[str, Any]:
     """Return what a friend says of the first rows."""
-    return {"version": diffeo.__version__, "x": x.tolist(), "log_prob": model.log_prob(x).tolist()}
+    record: dict[str, Any] = {"version": diffeo.__version__, "x": x.tolist()}
+    if isinstance(model, VAE):
+        z = model.encode(x)
+        return {**record, "z": z.tolist(), "decoded": model.decode(z).tolist()}
+    if isinstance(model, GAN):
+        z = torch.linspace(-1, 1, ROWS * model.latent).reshape(ROWS, -1)
+        judged = model.criticise(x).tolist()
+        return {**record, "judged": judged, "z": z.tolist(), "decoded": model.generate(z).tolist()}
+    return {**record, "log_prob": model.log_prob(x).tolist()}
 
 
 def main() -> int:

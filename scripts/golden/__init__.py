@@ -47,5 +47,9 @@ RECIPES: dict[str, Callable[[], Made]] = {
         friends.gaussian,
         friends.gaussian_mixture,
         friends.kernel_density,
+        friends.gaussian_copula,
+        friends.vae,
+        friends.vae_images,
+        friends.gan,
     )
 }

@@ -11,6 +11,7 @@ import torch
 import diffeo
 from diffeo.estimator import Members, Stored
 from diffeo.files import describe_file
+from diffeo.friends import GAN, VAE
 from diffeo.friends.friend import Friend
 from diffeo.registry import registered
 from diffeo.tables import Encoded, MixedDensity, TableModel
@@ -38,6 +39,19 @@ class Answers:
         return torch.from_numpy(self.members.decode(0, z.numpy(), context))
 
 
+def check_friend(model, numbers):
+    # Networks compute in float32, where machines differ in the last bits.
+    tolerance = {"rtol": 1e-4, "atol": 1e-4}
+    if isinstance(model, VAE):
+        np.testing.assert_allclose(model.encode(numbers["x"]), numbers["z"], **tolerance)
+        np.testing.assert_allclose(model.decode(numbers["z"]), numbers["decoded"], **tolerance)
+    elif isinstance(model, GAN):
+        np.testing.assert_allclose(model.criticise(numbers["x"]), numbers["judged"], **tolerance)
+        np.testing.assert_allclose(model.generate(numbers["z"]), numbers["decoded"], **tolerance)
+    else:
+        np.testing.assert_allclose(model.log_prob(numbers["x"]), numbers["log_prob"], rtol=1e-6, atol=1e-9)
+
+
 @pytest.mark.parametrize("path", FILES, ids=named)
 @torch.no_grad()
 def test_a_golden_file_gives_its_recorded_numbers(path):
@@ -50,7 +64,7 @@ def test_a_golden_file_gives_its_recorded_numbers(path):
         np.testing.assert_allclose(model.log_prob(rows), wanted, rtol=1e-6, atol=1e-9)
         return
     if isinstance(model, Friend):
-        np.testing.assert_allclose(model.log_prob(numbers["x"]), numbers["log_prob"], rtol=1e-6, atol=1e-9)
+        check_friend(model, numbers)
         return
     given = {k: torch.tensor(v, dtype=torch.float64) for k, v in numbers.items() if isinstance(v, list)}
     x, context = given["x"], given.get("context")

@@ -48,6 +48,10 @@ class Friend(Part, nn.Module):
         self._make(sizes)
         self.fitted = self._config["fitted"] = dict(sizes)
 
+    def _note(self, **facts: Any) -> None:
+        """Keep what else a fit has to say, as plain numbers and text, in files too."""
+        self.fitted = self._config["fitted"] = {**self._sizes(), **facts}
+
     def _hold(self, name: str, value: Any) -> None:
         """Keep an array as a buffer of float64; an int or a shape makes one of zeros."""
         if isinstance(value, int | tuple):

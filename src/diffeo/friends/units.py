@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,29 @@ def as_rows(x: Any) -> Array:
             f"x has a value that is not finite, first in row {row}; expected numbers: leave such rows out."
         )
     return rows
+
+
+def as_events(x: Any, event: Sequence[int] | None = None) -> tuple[Array, tuple[int, ...]]:
+    """Return ``x``, rows of numbers or of images (C, H, W), as (rows, numbers), and the shape of one.
+
+    Args:
+        x: the rows.
+        event: the shape that they must have, if it is known.
+
+    Raises:
+        DataError: the rows have another shape, or hold what is no finite number.
+    """
+    found = as_numbers("x", x)
+    if found.ndim not in (2, 4) or found.size == 0:
+        raise DataError(
+            f"x has shape {found.shape}; expected (rows, columns), or (rows, C, H, W) for images, with at "
+            "least one of each: reshape it."
+        )
+    shape = tuple(found.shape[1:])
+    if event is not None and shape != tuple(event):
+        wanted = ", ".join(map(str, ("rows", *event)))
+        raise DataError(f"x has shape {found.shape}; expected ({wanted}), as it was fitted to: reshape it.")
+    return as_rows(found.reshape(len(found), -1)), shape
 
 
 @dataclass(frozen=True)
