@@ -1,6 +1,6 @@
 """Diagnostics: does the inverse exist, is the determinant right, is the mass one; is the fit right?
 
-``anomalies`` asks a fitted estimator and lives a layer above, in :mod:`diffeo.understanding`; it is found
+``anomalies`` and ``drift`` ask a fitted estimator and live a layer above (:mod:`diffeo.understanding`); found
 here too.
 """
 
@@ -16,7 +16,7 @@ from diffeo.diagnostics.verify import verify
 
 __all__ = ["Figure", "Report", "fit", "verify"]
 
-_ABOVE = ("anomalies",)
+_ABOVE = ("anomalies", "drift")
 
 
 def __getattr__(name: str) -> Any:
