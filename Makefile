@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 BENCH := .venv-bench
 
-.PHONY: run test proofs lint format reliability bench bench-tables clean
+.PHONY: run test proofs lint format reliability audit-rates bench bench-tables clean
 
 run: $(STAMP)
 	$(BIN)/diffeo demo
@@ -45,6 +45,10 @@ bench-tables: $(BENCH)/installed
 	$(BENCH)/bin/python -m benchmarks.density.run $(if $(QUICK),--quick) $(if $(DOWNLOAD),--download) \
 		$(if $(DATA),--data $(DATA)) $(if $(ONLY),--only $(ONLY)) $(if $(BUDGET),--budget $(BUDGET)) \
 		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(METHODS),--methods $(METHODS)) $(if $(AGAIN),--again $(AGAIN))
+
+# How often audits of simulated tables find what was planted; replications that were done are not done again.
+audit-rates: $(STAMP)
+	$(BIN)/python -m benchmarks.audit_rates --replications $(or $(REPLICATIONS),200)
 
 $(BENCH)/installed: pyproject.toml benchmarks/requirements.txt benchmarks/requirements-distrax.txt
 	$(PYTHON) -m venv $(BENCH)

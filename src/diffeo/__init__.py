@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from diffeo.registry import register
     from diffeo.tables import Schema
     from diffeo.training import FitResult, TargetResult, TrainConfig, fit, fit_target
+    from diffeo.understanding import audit
 
 __all__ = [
     "Comparison",
@@ -45,6 +46,7 @@ __all__ = [
     "TargetResult",
     "TrainConfig",
     "__version__",
+    "audit",
     "bijections",
     "compare",
     "conditioners",
@@ -72,6 +74,7 @@ _HOMES = {
     "TargetResult": "training",
     "TrainConfig": "training",
     "compare": "comparison",
+    "audit": "understanding",
     "fit": "training",
     "fit_target": "training",
     "load": "files",

@@ -1,7 +1,7 @@
 """Diagnostics: does the inverse exist, is the determinant right, is the mass one; is the fit right?
 
-``anomalies`` and ``drift`` ask a fitted estimator and live a layer above (:mod:`diffeo.understanding`); found
-here too.
+``anomalies`` and ``drift`` ask a fitted estimator and live a layer above, in :mod:`diffeo.understanding`;
+they are found here too.
 """
 
 from __future__ import annotations

@@ -187,8 +187,9 @@ def audit(
     """Return what a density says of the groups of a table.
 
     Half of the rows (of each group) learn p(x | group), an exact density as
-    ``FlowDensity.fit(…, context=)`` makes one; the other half test. All tests together have a chance of ``level`` to find anything where
-    there is nothing (Holm). Groups of fewer than 20 rows get intervals and no tests.
+    ``FlowDensity.fit(…, context=)`` makes one; the other half test. All tests together
+    have a chance of ``level`` to find anything where there is nothing (Holm). Groups of fewer than 20 rows
+    get intervals and no tests.
 
     Args:
         model: a fitted ``FlowDensity`` without context, with or without the group's column.

@@ -101,21 +101,21 @@ class Drift:
             if one.column in self.moved:
                 alone = one.given_adjusted <= self.level
                 lines.append(
-                    f"• {one.where or one.column} ({chance(min(one.adjusted, one.given_adjusted))}, corrected)"
+                    f"• {one.where or one.column} ({chance(min(one.adjusted, one.given_adjusted))})"
                     + (": it moved by itself." if alone else ": with the columns before it.")
                 )
         lines.append(
             f"A classifier tells current rows with AUC {self.auc:.2f} ({chance(self.ratio_adjusted)}, "
             f"corrected); log p is {self.nats[1]:.2f} nats a row, {self.nats[0]:.2f} in the reference "
-            f"({chance(self.nats_adjusted)}). Weighted to look like current rows, the reference rows count as "
-            f"{percent(self.effective)} of their number."
+            f"({chance(self.nats_adjusted)}). Weighted to look like current rows, the reference "
+            f"counts as {percent(self.effective)} of its rows."
         )
         if self.impossible > 0:
             lines.append(f"{percent(self.impossible)} of current rows cannot be under the columns' kinds.")
         if self.trained > 0.01:
             lines.append(
-                f"The model was trained on {percent(self.trained)} of the reference: part of a fall of log p may "
-                "be that it knows these rows."
+                f"The model was trained on {percent(self.trained)} of the reference: part of a fall of log "
+                "p may be that it knows these rows."
             )
         return "\n".join(lines)
 
@@ -156,7 +156,8 @@ def drift(
 
     >>> import diffeo
     >>> draws = np.random.default_rng(0)
-    >>> model = diffeo.FlowDensity("gaussian", max_steps=10, random_state=0).fit(draws.normal(size=(300, 2)))
+    >>> x = draws.normal(size=(300, 2))
+    >>> model = diffeo.FlowDensity("gaussian", max_steps=10, random_state=0).fit(x)
     >>> old, new = draws.normal(size=(2, 200, 2))
     >>> new[:, 1] += 1
     >>> drift(model, old, new).moved

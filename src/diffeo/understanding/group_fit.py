@@ -73,7 +73,7 @@ def group_fits(
     for k, label in enumerate(groups.labels):
         mine = member == k
         mean, low, high = mean_interval(log_p[mine])
-        fall, down, up = mean_interval(short[mine])
+        fall, _, up = mean_interval(short[mine])
         half = float(np.hypot(up - fall, 1.96 * variance[k] ** 0.5))
         p = np.nan
         if groups.enough(k) and np.isfinite(variance).all():

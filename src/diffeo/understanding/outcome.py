@@ -5,7 +5,7 @@ The gap is E[y | x, a] − E[y | x, b], averaged over the x of all rows. It is e
     ψ_g = m_g(x) + 1{group = g} / e_g(x) · (y − m_g(x)),     gap = mean of ψ_a − ψ_b,
 
 m_g(x) = E[y | x, g] from the exact p(y | x, group) and e_g(x) = P(g | x) by Bayes' rule from the exact
-p(x | group): right, with an interval that is right, if either density is, and both were learned on other rows.
+p(x | group), both learned on other rows: the gap is right if either density is.
 
 Source: Robins, Rotnitzky & Zhao (1994); Chernozhukov et al., *Double/debiased machine learning* (2018).
 """

@@ -83,7 +83,7 @@ def column_proxies(groups: Groups, columns: list[int], permutations: int, seed: 
         net = float(seen[k] - null[:, k].mean())
         p = (1 + int((null[:, k] >= seen[k] - 1e-12).sum())) / (permutations + 1)
         where = max(
-            contrast(groups.schema, rows, column, member == g, member != g) + (groups.labels[g],)
+            (*contrast(groups.schema, rows, column, member == g, member != g), groups.labels[g])
             for g in range(kinds)
         )
         said = f"{where[1]} ({where[2]} against the rest)" if where[1] else ""

@@ -123,8 +123,8 @@ def population_shares(groups: Groups, population: Mapping[str, float] | None) ->
     missing = [label for label in groups.labels if label not in given]
     if missing or not sum(given.values()) > 0:
         raise ConfigError(
-            f"population lacks group {missing[0] if missing else '(all are 0)'!r}; expected a share for each "
-            f"of {', '.join(groups.labels)}."
+            f"population lacks group {missing[0] if missing else '(all are 0)'!r}; expected a share for "
+            f"each of {', '.join(groups.labels)}."
         )
     return {label: share / sum(given.values()) for label, share in given.items()}
 

@@ -62,7 +62,7 @@ class Transport:
 def transports(
     groups: Groups, density: GivenGroup, of_outcome: GivenGroup | None, most: int = 500
 ) -> list[Transport]:
-    """Return every group's test rows as they would be in the largest one, and those of the largest in all."""
+    """Return every group's test rows as they would be in the largest group, and the largest's in each."""
     pairs = [pair for k in range(1, len(groups.labels)) for pair in ((k, 0), (0, k))]
     return [_transport(groups, density, of_outcome, a, b, most) for a, b in pairs]
 

@@ -1,0 +1,132 @@
+"""Audits of tables in which something is planted, or nothing; ``make audit-rates`` has the rates."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import diffeo
+from benchmarks.audit_rates import PLANTED, hit, quiet_model, replicate, table
+
+
+@pytest.fixture(scope="module")
+def quiet():
+    return quiet_model()
+
+
+CHEAP = {"architecture": "gaussian", "max_steps": 20, "permutations": 199}
+
+
+@pytest.fixture(scope="module")
+def gap(quiet):
+    return diffeo.audit(quiet, table(600, 5, "gap"), group="g", outcome="y", **CHEAP)
+
+
+def test_an_audit_is_quiet_where_nothing_is_planted(quiet):
+    found = [replicate(quiet, "nothing", seed, rows=300)["findings"] for seed in range(8)]
+    assert sum(map(bool, found)) <= 2, found  # 3 of 8 has p < 0.006 at a rate of 5 %
+
+
+@pytest.mark.parametrize("planted", [name for name in PLANTED if name != "nothing"])
+def test_what_is_planted_is_found(quiet, planted):
+    findings = replicate(quiet, planted, seed=0)["findings"]
+    assert hit(planted, findings), findings
+
+
+def test_a_gap_is_estimated_with_its_interval(gap):
+    (one,) = gap.gaps
+    # By simulation of the law: P(yes | x, f) − P(yes | x, m) averaged over x.
+    draws = np.random.default_rng(0)
+    a = draws.normal(size=200_000)
+    b = 0.6 * a + 0.8 * draws.normal(size=200_000)
+    sign = 1 if one.group == "f" else -1
+    odds = b + 0.3 * a
+    truth = sign * (1 / (1 + np.exp(-odds + 1.4)) - 1 / (1 + np.exp(-odds))).mean()
+    assert one.low < truth < one.high
+    assert one.high - one.low < 0.35
+    assert one.outcome == "y = 'yes'"
+    assert {t.group for t in gap.transports} == {"f", "m"}
+    moved = next(t for t in gap.transports if t.group == "m")
+    assert [c.column for c in moved.columns] == ["a", "b", "c", "y"]
+    assert "latent" in moved.assumptions
+
+
+def test_a_result_says_itself_in_words_and_json(gap):
+    said = gap.in_words()
+    assert "g f:" in said
+    assert "y = 'yes'" in said
+    told = json.loads(json.dumps(gap.to_json(), allow_nan=False))
+    assert told["words"] == said
+    assert "density" not in told
+    assert len(told["tests"]) == len(gap.tests)
+    assert [t.p for t in gap.tests] == sorted(t.p for t in gap.tests)
+
+
+def test_weights_balance_what_was_planted(quiet):
+    data = table(1_500, 6, "proxy")
+    result = diffeo.audit(quiet, data, group="g", **CHEAP)
+    weights = result.reweight("independence")
+    assert weights.weights.shape == (1_500,)
+    assert weights.weights.mean() == pytest.approx(1.0)
+    assert weights.after["a"] < 0.3 * weights.before["a"]
+    assert weights.effective < 1_500
+    f = data["g"].to_numpy() == "f"
+    before = data["a"][f].mean() - data["a"][~f].mean()
+    after = np.average(data["a"][f], weights=weights.weights[f]) - np.average(
+        data["a"][~f], weights=weights.weights[~f]
+    )
+    assert abs(after) < 0.35 * abs(before)
+    shares = result.reweight("shares").weights
+    assert shares[f].sum() == pytest.approx(shares[~f].sum())
+    made = result.synthetic("f", 400, random_state=1)
+    assert made.table["synthetic"].all()
+    assert set(made.table["g"]) == {"f"}
+    assert made.table["a"].mean() == pytest.approx(0.8, abs=0.25)
+    assert result.additional()[min(("f", "m"), key=lambda g: (data["g"] == g).sum())] == abs(
+        2 * f.sum() - 1_500
+    )
+    js = result.distances[0]
+    # Normals 0.8 deviations apart: KL = 0.32 and JS = 0.075; learned from 750 rows.
+    assert js.kl == pytest.approx(0.32, abs=0.15)
+    assert 0.03 < js.js < 0.13
+
+
+def test_small_groups_get_intervals_and_no_verdicts(quiet):
+    data = table(200, 7)
+    data.loc[:11, "g"] = "f"
+    data = data[(data["g"] == "m") | (data.index < 12)].reset_index(drop=True)
+    result = diffeo.audit(quiet, data, group="g", outcome="y", **CHEAP)
+    assert result.too_small == ("m", "f")  # there is nobody else to compare m with either
+    assert all(one.section == "representation" for one in result.tests)
+    assert all(np.isfinite([one.low, one.high]).all() for one in result.gaps)
+    assert "Too few rows" in result.in_words()
+
+
+def test_a_model_may_not_know_the_group(quiet):
+    data = table(400, 8, "proxy")
+    model = diffeo.FlowDensity("gaussian", max_steps=10, random_state=0).fit(data[["a", "b"]])
+    result = diffeo.audit(model, data, group="g", **CHEAP)
+    assert hit("proxy", [[one.section, one.about] for one in result.findings])
+    assert all(np.isnan(one.mass) for one in result.presence)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"group": "sex"}, "sex"),
+        ({"group": "g", "outcome": "g"}, "another column"),
+        ({"group": "g", "population": {"f": 0.5}}, "lacks group 'm'"),
+        ({"group": "g", "sets": [["a", "nothing"]]}, "nothing"),
+        ({"group": "g", "level": 2.0}, "level"),
+        ({"group": "a"}, "groups"),
+    ],
+)
+def test_what_cannot_be_audited_is_refused(quiet, arguments, message):
+    with pytest.raises(diffeo.errors.UserError, match=message):
+        diffeo.audit(quiet, table(60, 9), **arguments)
+
+
+def test_one_group_is_none(quiet):
+    with pytest.raises(diffeo.errors.DataError, match="two"):
+        diffeo.audit(quiet, pd.DataFrame(table(60, 9).query("g == 'f'")), group="g")
