@@ -19,21 +19,23 @@ from diffeo.diagnostics.significance import share_interval
 
 RESULTS = Path(__file__).parent / "results"
 
-#: What is planted, and the section and subject of the test that has to find it ("" is any).
+#: What is planted; the section and subject of the test that has to find it ("" is any); and the densities
+#: inside. A "gaussian" is cheap and sees shifts only: what is cut off or turned takes a flow.
 PLANTED = {
-    "nothing": ("", ""),
-    "proxy": ("proxy", "a"),
-    "selection": ("overlap", "f"),
-    "joint only": ("joint", "a, b, c"),
-    "gap": ("outcome", ""),
-    "share": ("representation", "f"),
-    "fit": ("fit", "f"),
+    "nothing": ("", "", "gaussian"),
+    "nothing, flow": ("", "", "affine"),
+    "proxy": ("proxy", "a", "gaussian"),
+    "selection": ("overlap", "f", "affine"),
+    "joint only": ("joint", "a, b, c", "affine"),
+    "gap": ("outcome", "", "gaussian"),
+    "share": ("representation", "f", "gaussian"),
+    "fit": ("fit", "f", "gaussian"),
 }
 
 
 def table(rows: int, seed: int, planted: str = "nothing") -> pd.DataFrame:
     """Return rows of two groups, three columns and an outcome, with something planted in group f."""
-    draws = np.random.default_rng([seed, sorted(PLANTED).index(planted)])
+    draws = np.random.default_rng([seed, list(PLANTED).index(planted)])
     f = draws.random(rows) < (0.35 if planted == "share" else 0.5)
     a = draws.normal(size=rows) + 0.8 * f * (planted == "proxy")
     noise = draws.normal(size=rows) * np.where(f & (planted == "fit"), 2.0, 1.0)
@@ -53,15 +55,15 @@ def quiet_model() -> diffeo.FlowDensity:
 
 
 def replicate(model: diffeo.FlowDensity, planted: str, seed: int, rows: int = 600) -> dict[str, Any]:
-    """Return the findings of one audit: of a model of that table, but for "fit" the quiet one's."""
+    """Return the findings of one audit: the model knows the quiet table only."""
     result = diffeo.audit(
         model,
         table(rows, seed + 1, planted),
         group="g",
         outcome="y",
         population={"f": 0.5, "m": 0.5},
-        architecture="gaussian",
-        max_steps=40,
+        architecture=PLANTED[planted][2],
+        max_steps=40 if PLANTED[planted][2] == "gaussian" else 150,
         permutations=999,
         random_state=seed,
     )
@@ -70,7 +72,7 @@ def replicate(model: diffeo.FlowDensity, planted: str, seed: int, rows: int = 60
 
 def hit(planted: str, findings: list[list[str]]) -> bool:
     """Return whether the planted thing is among the findings (of nothing: whether there are any)."""
-    section, about = PLANTED[planted]
+    section, about, _ = PLANTED[planted]
     return any(section in ("", one[0]) and about in ("", one[1]) for one in findings)
 
 
@@ -98,9 +100,10 @@ def page(done: dict[str, list[dict[str, Any]]]) -> str:
         "# How often `audit` finds what is planted",
         "",
         "Tables of 600 rows in two groups, one thing planted in each (`benchmarks/audit_rates.py`); all "
-        'tests of an audit are corrected together, so that the row "nothing" has to be 5 % at most.',
+        'tests of an audit are corrected together, so that "nothing" may be found in 5 % of tables at most. The '
+        "last column has what a planted thing changes besides: other columns, and a model that no longer fits.",
         "",
-        "| planted | replications | found | 95 % interval | anything else found |",
+        "| planted | replications | found | 95 % interval | something else found |",
         "| --- | --- | --- | --- | --- |",
     ]
     for planted, each in done.items():

@@ -24,13 +24,13 @@ def gap(quiet):
 
 
 def test_an_audit_is_quiet_where_nothing_is_planted(quiet):
-    found = [replicate(quiet, "nothing", seed, rows=300)["findings"] for seed in range(8)]
-    assert sum(map(bool, found)) <= 2, found  # 3 of 8 has p < 0.006 at a rate of 5 %
+    found = [replicate(quiet, "nothing", seed, rows=300)["findings"] for seed in range(6)]
+    assert sum(map(bool, found)) <= 2, found  # 3 of 6 has p < 0.003 at a rate of 5 %
 
 
-@pytest.mark.parametrize("planted", [name for name in PLANTED if name != "nothing"])
+@pytest.mark.parametrize("planted", [name for name in PLANTED if "nothing" not in name])
 def test_what_is_planted_is_found(quiet, planted):
-    findings = replicate(quiet, planted, seed=0)["findings"]
+    findings = replicate(quiet, planted, seed=0, rows=900)["findings"]
     assert hit(planted, findings), findings
 
 
