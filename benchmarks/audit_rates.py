@@ -100,8 +100,9 @@ def page(done: dict[str, list[dict[str, Any]]]) -> str:
         "# How often `audit` finds what is planted",
         "",
         "Tables of 600 rows in two groups, one thing planted in each (`benchmarks/audit_rates.py`); all "
-        'tests of an audit are corrected together, so that "nothing" may be found in 5 % of tables at most. The '
-        "last column has what a planted thing changes besides: other columns, and a model that no longer fits.",
+        'tests of an audit are corrected together, so that "nothing" may be found in 5 % of tables at '
+        "most. The last column has what a planted thing changes besides: other columns, and a model that "
+        "no longer fits.",
         "",
         "| planted | replications | found | 95 % interval | something else found |",
         "| --- | --- | --- | --- | --- |",

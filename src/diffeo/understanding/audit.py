@@ -348,7 +348,8 @@ def _proxy_words(group: str, one: Proxy) -> str:
     single = len(one.columns) == 1
     name = f"{one.columns[0]} tells" if single else f"{len(one.columns)} columns together tell"
     where = f": {one.where}" if one.where else ""
-    return f"{name} of {group}, {percent(max(one.share, 0))} of what there is to know{where}"
+    most = "" if single else "at least "  # a density that was learned tells no more than there is
+    return f"{name} of {group}, {most}{percent(max(one.share, 0))} of what there is to know{where}"
 
 
 def _gap_words(group: str, one: Gap) -> str:

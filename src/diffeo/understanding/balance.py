@@ -45,6 +45,12 @@ class Weights:
             f"Weights for {self.goal}: {self.rows} rows count as {self.effective:.0f}; "
             f"{100 * self.clipped:.1f} % were cut off. What single columns tell of the group goes from "
             f"{before:.3f} to {after:.3f} nats together."
+            + (
+                " They do not balance it: the densities of the groups were not learned well enough. Give "
+                "audit more max_steps or time."
+                if self.goal == "independence" and after >= before
+                else ""
+            )
         )
 
     def to_json(self) -> dict[str, Any]:
