@@ -269,7 +269,7 @@ def _chi_square(table: NDArray[np.int64], permutations: int, draws: np.random.Ge
     share = size / columns.sum()
     expected = columns * share
 
-    def statistic(counts: Array) -> Array:
+    def statistic(counts: NDArray[np.int64]) -> Array:
         return ((counts - expected) ** 2 / (expected * (1 - share))).sum(axis=-1)
 
     drawn = draws.multivariate_hypergeometric(columns, size, permutations)
