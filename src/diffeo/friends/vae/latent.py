@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffeo.distributions import Base, StandardNormal
 from diffeo.errors import ConfigError
@@ -45,14 +45,14 @@ def check_latent(latent: int | None, prior: Flow | Base | None, posterior: Flow 
     return latent
 
 
-class Latent(nn.Module):
+class Latent:
     """z = μ(x) + σ(x) u, with u normal or drawn from a flow that the encoder steers: u ~ f(· | c(x)).
 
-    Then log q(z | x) = log p_u(u | c) − Σ log σ, exactly.
+    Then log q(z | x) = log p_u(u | c) − Σ log σ, exactly. It has no weights of its own: the flows belong to
+    the model, which keeps them.
     """
 
     def __init__(self, size: int, prior: Flow | Base | None, posterior: Flow | None) -> None:
-        super().__init__()
         self.size = size
         self.prior = StandardNormal(size) if prior is None else prior
         self.posterior = posterior

@@ -261,7 +261,7 @@ class VAE(RowsFriend):
         return rows.reshape(len(rows), *self._sizes()["event"])
 
     def _count(self, sizes: Sizes) -> int:
-        return count_of(self.encoder, self.decoder, self.likelihood, self.latents)
+        return count_of(self)
 
     def describe(self) -> str:
         """Return what was fitted, and what ``log_prob`` is."""
