@@ -124,6 +124,17 @@ def test_a_flow_keeps_its_budget_and_who_does_not_is_named():
     assert "slow (seed 0) trained for 1.5 s, longer than its budget." in str(result)
 
 
+def test_flow_vae_and_gan_say_what_they_know_of_the_density(tmp_path):
+    models = [_short_flow, "vae", "gan", "copula"]
+    result = diffeo.compare("moons", models, rows=200, time_budget=0.5)
+    assert [e.failed for e in result.entries] == [""] * 4
+    assert [e.density for e in result.entries] == ["exact", "lower bound", "implicit", "exact"]
+    assert [math.isnan(e.nats) for e in result.entries] == [False, False, True, False]
+    assert "GAN: a GAN has no density" in str(result)
+    result.figure(tmp_path / "a.png", ["_short_flow", "VAE", "GAN"])
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_bound_is_marked_and_not_taken_for_the_density(eight):
     assert "≥ " in str(eight)
     words = eight.in_words()

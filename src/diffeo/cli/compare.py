@@ -22,7 +22,8 @@ def compare(
     models: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only these; repeat, or separate by commas: flow, flowdensity, gaussian, mixture, kernel."
+            help="Only these; repeat, or separate by commas: flow, vae, gan, flowdensity, gaussian, "
+            "mixture, kernel, copula."
         ),
     ] = None,
     budget: Annotated[

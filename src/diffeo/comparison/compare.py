@@ -36,11 +36,11 @@ def compare(
             or of images (rows, channels, height, width), or a frame. Columns that are no numbers and rows
             with holes are left out, whole and rounded numbers dequantised by the same noise for all; the
             result's notes name them.
-        models: names among "flow", "flowdensity", "gaussian", "mixture", "kernel"; any
-            :class:`diffeo.friends.DensityModel`, or a function of a seed that makes one; or a mapping of
-            names to these. None for all the names.
+        models: names among "flow", "vae", "gan", "flowdensity", "gaussian", "mixture", "kernel", "copula";
+            any :class:`diffeo.friends.DensityModel`, or a function of a seed that makes one; or a mapping
+            of names to these. None for all the names.
         time_budget: seconds that each model trains for. Closed forms and searches of known length
-            (Gaussian, mixture, kernel) take what they need, and the table says so.
+            (Gaussian, mixture, kernel, copula) take what they need, and the table says so.
         seeds: how many, or which: each model is fitted once for each. The rows held out are the same.
         rows: rows to use, at most (of a toy, to draw; 5,000 if not given), those held out included.
         held_out: the share of rows held out.

@@ -42,6 +42,18 @@ def _chosen(seed: int, rows: Rows) -> DensityModel:
     return ChosenDensity(seed)
 
 
+def _vae(seed: int, rows: Rows) -> DensityModel:
+    return friends.VAE(seed=seed)
+
+
+def _gan(seed: int, rows: Rows) -> DensityModel:
+    return friends.GAN(seed=seed)
+
+
+def _copula(seed: int, rows: Rows) -> DensityModel:
+    return friends.GaussianCopula()
+
+
 def _gaussian(seed: int, rows: Rows) -> DensityModel:
     return friends.Gaussian()
 
@@ -57,10 +69,13 @@ def _kernel(seed: int, rows: Rows) -> DensityModel:
 #: The models of diffeo, by the name that chooses them.
 CONTENDERS: Mapping[str, Contender] = {
     "flow": Contender("flow", _flow),
+    "vae": Contender("VAE", _vae, images=True),
+    "gan": Contender("GAN", _gan, images=True),
     "flowdensity": Contender("FlowDensity", _chosen),
     "gaussian": Contender("Gaussian", _gaussian, budgeted=False),
     "mixture": Contender("Gaussian mixture", _mixture, budgeted=False),
     "kernel": Contender("kernel density", _kernel, budgeted=False),
+    "copula": Contender("Gaussian copula", _copula, budgeted=False),
 }
 
 

@@ -155,7 +155,8 @@ def _remarks(result: Comparison) -> list[str]:
         lines.append("≥ a lower bound of log p: the model's own nats may be higher.")
     for name in result.names:
         reasons = {e.no_density for e in result.entries if e.model == name and e.no_density}
-        lines += [f"{name} has no density: {reason}" for reason in sorted(reasons)]
+        # An error's first sentence says why; the rest is for whoever asked.
+        lines += [f"{name}: {reason.split('. ')[0].rstrip('.')}." for reason in sorted(reasons)]
     for entry in result.entries:
         who = f"{entry.model} (seed {entry.seed})"
         if entry.failed:
