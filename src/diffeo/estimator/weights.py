@@ -1,11 +1,13 @@
 """The weights of a mixture of densities, by EM on held-out log-densities.
 
 L(w) = Σₙ log Σₘ wₘ p_m(xₙ) is concave in w, so EM finds its one maximum: wₘ ← mean over n of wₘ p_m / Σ w
-p. A Dirichlet prior of half a row for each member keeps a member that the held-out rows never needed: a
+p. Where members are alike EM creeps, so two of its steps at a time are drawn out along their line, as long as
+that gains. A Dirichlet prior of half a row for each member keeps a member that the held-out rows never needed: a
 row to come may. No member can then cost more than −log of its weight, which is what makes the mixture
 about as good as its best member at least.
 
-Sources: Dempster, Laird & Rubin (1977); Smyth & Wolpert, *Linearly combining density estimators via
+Sources: Dempster, Laird & Rubin (1977); Varadhan & Roland, *Simple and globally convergent methods for
+accelerating the convergence of any EM algorithm* (2008), scheme S3; Smyth & Wolpert, *Linearly combining density estimators via
 stacking* (1999); the half row: Krichevsky & Trofimov, *The performance of universal encoding* (1981).
 """
 
@@ -22,8 +24,8 @@ Array = NDArray[np.float64]
 DEEPEST = 600.0
 
 
-def mixture_weights(log_probs: Array, prior: float = 0.5, steps: int = 2_000) -> Array:
-    """Return w, (members,), for held-out log-densities of shape (rows, members).
+def mixture_weights(log_probs: Array, prior: float = 0.5, steps: int = 200) -> Array:
+    """Return w, (members,), for held-out log-densities of shape (rows, members), after ``steps`` at most.
 
     NaN counts as density zero, and so does a row of which no member knows anything.
 
@@ -40,13 +42,28 @@ def mixture_weights(log_probs: Array, prior: float = 0.5, steps: int = 2_000) ->
     if not len(density):
         return weights
     for _ in range(steps):
-        new = weights * (density / (density @ weights)[:, None]).sum(0) + prior
-        new /= new.sum()
-        done = np.abs(new - weights).max() < 1e-7
-        weights = new
-        if done:
-            break
+        first = _em(weights, density, prior)
+        second = _em(first, density, prior)
+        change = first - weights
+        bend = second - first - change
+        if np.abs(second - first).max() < 1e-7 or not bend.any():
+            return second
+        length = np.linalg.norm(change) / np.linalg.norm(bend)
+        drawn = weights + 2 * length * change + length**2 * bend
+        gains = drawn.min() > 0 and _reached(drawn, density, prior) >= _reached(second, density, prior)
+        weights = _em(drawn if gains else second, density, prior)
     return weights
+
+
+def _em(weights: Array, density: Array, prior: float) -> Array:
+    new = weights * (density.T @ (1 / (density @ weights))) + prior
+    return new / new.sum()
+
+
+def _reached(weights: Array, density: Array, prior: float) -> float:
+    """Return what the steps make larger."""
+    found = float(np.log(density @ weights).sum())
+    return found + prior * float(np.log(weights).sum()) if prior else found
 
 
 def _densities(log_probs: Array) -> Array:
