@@ -11,12 +11,12 @@ three coordinates, and that with the least AIC is taken:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import NormalDist
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from diffeo.kernels.normal_scores import normal_score
 from diffeo.laws.knots import Knots, Piece
 from diffeo.laws.rational_quadratic import bent, unbent
 
@@ -81,7 +81,7 @@ def charts(t: Tensor, low: float, high: float) -> Iterator[Chart]:
 
 def _ranks(t: Tensor, low: float, high: float, inner: int) -> Chart:
     n = t.shape[0]
-    edge = float(normal_score(torch.tensor(1 / (n + 1), dtype=torch.float64)))
+    edge = NormalDist().inv_cdf(1 / (n + 1))
     v = torch.linspace(edge, -edge, inner + 2, dtype=torch.float64)
     share = 0.5 * torch.special.erfc(-v[1:-1] * 0.5**0.5)
     at = torch.stack([quantile(t, float(q)) for q in share])

@@ -15,6 +15,7 @@ little, one read as too light a lot.
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 from typing import NamedTuple
 
 import torch
@@ -22,7 +23,6 @@ from torch import Tensor
 
 from diffeo.bijections.marginals.body import CELLS, Body
 from diffeo.bijections.marginals.tail import beyond
-from diffeo.kernels.normal_scores import normal_score
 
 #: The shapes ξ of tails that are tried.
 _SHAPES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5)
@@ -57,16 +57,17 @@ def fit_end(t: Tensor, body: Body, *, upper: bool, heaviest: float = math.inf) -
     median = int((body.below < 0.5).sum())
     inside = max(inside, min(median + 1, CELLS)) if upper else min(inside, max(median - 1, 0))
     edge = CELLS if upper else 0
-    start = float(body.at(torch.tensor([inside]))[0])
+    places = (0, CELLS, inside, (inside + edge) // 2, edge)
+    ts, us, log_slopes = (found.tolist() for found in body.at(torch.tensor(places)))
+    start = ts[2]
     values = t[t > start] if upper else t[t < start]
-    far = float(normal_score(torch.tensor(1 - 0.25 / n, dtype=torch.float64)))
+    far = -NormalDist().inv_cdf(0.25 / n)
     shapes = torch.tensor([shape for shape in _SHAPES if shape <= heaviest], dtype=torch.float64)
     unknown = min(_UNKNOWN, heaviest)
-    ts, us, _ = body.at(torch.tensor([0, CELLS]))
-    usual = float(us.diff() / ts.diff())
+    usual = (us[1] - us[0]) / (ts[1] - ts[0])
     best, found = -math.inf, End(edge, (), unknown)
-    for cell in dict.fromkeys((inside, (inside + edge) // 2, edge)):
-        at, u, log_slope = (float(number) for number in body.at(torch.tensor([cell])))
+    tails = {cell: (ts[k], us[k], log_slopes[k]) for k, cell in enumerate(places) if k >= 2}
+    for cell, (at, u, log_slope) in tails.items():
         size = u if upper else -u
         if size < 0.05:
             continue

@@ -28,6 +28,8 @@ _WEIGHTS = tuple(10.0 ** (0.75 * k) for k in range(-5, 9))
 #: Observations that are added, spread evenly: a gap between two modes has a little mass.
 _PSEUDO = 0.5
 _NEWTON_STEPS = 60
+#: Cubic B-splines so many places apart have no interval in common.
+_MEET = 4
 #: What a degree of freedom costs, times AIC's price.
 _PRICE = 1.6
 
@@ -79,12 +81,13 @@ def penalised(v: Tensor, segments: int) -> LogDensity:
     penalty = weights.reshape(-1, 1, 1) * roughness
     beta = torch.full((len(weights), size), float((count.sum() / bins).log()), dtype=torch.float64)
     information = penalty
-    products = (b.unsqueeze(-1) * b.unsqueeze(-2)).reshape(bins, -1)
+    products, places = _products(b)
     for _ in range(_NEWTON_STEPS):
         expected = (beta @ b.T).exp()
-        information = (expected @ products).reshape(-1, size, size)
+        information = (expected @ products)[:, places]
         score = (count - expected) @ b - (penalty @ beta.unsqueeze(-1)).squeeze(-1)
-        step = torch.linalg.solve(information + penalty, score)
+        lower = torch.linalg.cholesky_ex(information + penalty).L
+        step = torch.cholesky_solve(score.unsqueeze(-1), lower).squeeze(-1)
         # A step that changes a density by more than e² is shortened: exp is far from its tangent there.
         longest = (step @ b.T).abs().amax(-1, keepdim=True)
         beta = beta + step * (2 / longest.clamp(min=2))
@@ -92,7 +95,8 @@ def penalised(v: Tensor, segments: int) -> LogDensity:
             break
     log_g = beta @ b.T
     log_g = log_g - torch.logsumexp(log_g, -1, keepdim=True) + torch.tensor(float(bins)).double().log()
-    freedom = torch.linalg.solve(information + penalty, information).diagonal(dim1=-2, dim2=-1).sum(-1)
+    lower = torch.linalg.cholesky_ex(information + penalty).L
+    freedom = torch.cholesky_solve(information, lower).diagonal(dim1=-2, dim2=-1).sum(-1)
     # One degree goes into the total; what is left pays AICc's price where rows are few.
     freedom = freedom - 1
     price = 2 * _PRICE * freedom * rows / (rows - freedom - 1).clamp(min=1)
@@ -101,3 +105,20 @@ def penalised(v: Tensor, segments: int) -> LogDensity:
     share = (-0.5 * (aic - aic.min())).softmax(0)
     centred = beta - torch.logsumexp(beta @ b.T, -1, keepdim=True)
     return LogDensity(share @ centred, segments, float(aic.min()))
+
+
+def _products(b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the products B_i B_j that are not 0 anywhere, (rows, products), and which of them (i, j) is.
+
+    Splines that are four apart or more do not meet: of their products there is the column of zeros at the
+    end.
+    """
+    size = b.shape[1]
+    columns = [b[:, : size - k] * b[:, k:] for k in range(_MEET)]
+    products = torch.cat([*columns, b.new_zeros(len(b), 1)], -1)
+    starts = torch.tensor([0, *(c.shape[1] for c in columns)]).cumsum(0)
+    i = torch.arange(size)
+    apart = (i[:, None] - i).abs()
+    lesser = torch.minimum(i[:, None], i)
+    places = torch.where(apart < _MEET, starts[apart.clamp(max=_MEET - 1)] + lesser, products.shape[1] - 1)
+    return products, places
