@@ -21,7 +21,7 @@ from diffeo.errors import DataError, TrainingError, at_least, number
 from diffeo.flows import Flow
 from diffeo.tables.mixed.density import Folds, MixedDensity, mixed
 from diffeo.tables.mixed.marginals import fit_marginals, nearest_inside
-from diffeo.tables.mixed.model import MixedModel, described
+from diffeo.tables.mixed.model import MixedModel, Packed, described
 from diffeo.tables.mixed.rows import MixedRows
 from diffeo.tables.mixed.settings import MixedSettings, settings_for
 from diffeo.tables.variable import Encoded, Variable, check_encoded
@@ -87,10 +87,10 @@ def fitted(
     """Return the density and the log-densities of held-out rows: see :meth:`MixedDensity.fit`."""
     check_encoded(variables, encoded)
 
-    def models(train: Encoded, share: float, seed: int) -> tuple[list[MixedModel], MixedSettings]:
+    def models(train: Encoded, share: float, seed: int) -> tuple[list[MixedModel], Tensor, MixedSettings]:
         chosen = going.settings or settings_for(len(train), variables, min(share, 1e6))
         seconds = math.inf if going.steps else _MARGINALS * share
-        return _untrained(variables, train, chosen, seed, seconds), chosen
+        return *_untrained(variables, train, chosen, seed, seconds), chosen
 
     return _folded(encoded, folds, going.checked(folds), models)
 
@@ -105,13 +105,14 @@ def refined(
     trained = [model for model in models if len(model.rows.network.degrees)]
     turn = itertools.count()
 
-    def again(train: Encoded, share: float, seed: int) -> tuple[list[MixedModel], MixedSettings]:
+    def again(train: Encoded, share: float, seed: int) -> tuple[list[MixedModel], Tensor, MixedSettings]:
         settings = settings_for(len(train), variables, min(share, 1e6))
         settings = replace(settings, learning_rate=0.5 * settings.learning_rate)
         k = next(turn)
         own = [copy.deepcopy(group[k % len(group)]) for group in (products, trained) if group]
+        z = _possible_rows(own[0], train)
         # The marginals are those that the models know; the product of them alone is theirs too.
-        return own if products else [_product_of(own[0], train), *own], settings
+        return own if products else [_product_of(own[0], z), *own], z, settings
 
     return _folded(encoded, folds, going.checked(folds), again)
 
@@ -120,19 +121,18 @@ def _folded(
     encoded: Encoded,
     folds: Folds,
     going: Going,
-    models: Callable[[Encoded, float, int], tuple[list[MixedModel], MixedSettings]],
+    models: Callable[[Encoded, float, int], tuple[list[MixedModel], Tensor, MixedSettings]],
 ) -> tuple[MixedDensity, Floats]:
     begun = time.perf_counter()
     done = list[_Fold]()
     for k, (train, held) in enumerate(folds):
         share = (going.budget - (time.perf_counter() - begun)) / (len(folds) - k)
-        rows = encoded.rows(train), encoded.rows(held)
         started = time.perf_counter()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(going.seed + k)
-            own, settings = models(rows[0], share, going.seed + k)
+            own, z, settings = models(encoded.rows(train), share, going.seed + k)
         left = share - (time.perf_counter() - started)
-        done.append(_fit_fold(own, *rows, settings, left, going, going.seed + k))
+        done.append(_fit_fold(own, z, encoded.rows(held), settings, left, going, going.seed + k))
     # Folds in which a model could not be trained have the product of marginals alone.
     both = [fold for fold in done if len(fold.models) == 2]
     share = _shares(np.concatenate([fold.held for fold in both], 1)) if both else np.ones(1)
@@ -155,33 +155,38 @@ def silent(text: str) -> None:
 
 def _untrained(
     variables: tuple[Variable, ...], train: Encoded, settings: MixedSettings, seed: int, seconds: float
-) -> list[MixedModel]:
-    """Return the product of marginals, and a model that starts there unless rows are few."""
+) -> tuple[list[MixedModel], Tensor]:
+    """Return the product of marginals and a model that starts there unless rows are few; packed rows."""
     marginals = fit_marginals(variables, train, seed, seconds)
     product = _model(variables, marginals, replace(settings, hidden=0), train)
-    z, _, ok = product.pack(train)
-    product.rows.initialise(z[ok])
-    if len(variables) < 2 or not settings.hidden or int(ok.sum()) < _FEWEST:
-        return [product]
+    z = _possible_rows(product, train)
+    product.rows.initialise(z)
+    if len(variables) < 2 or not settings.hidden or len(z) < _FEWEST:
+        return [product], z
     trained = _model(variables, marginals, settings, train)
-    trained.rows.initialise(z[ok])
-    return [product, trained]
+    trained.rows.initialise(z)
+    return [product, trained], z
 
 
-def _product_of(model: MixedModel, train: Encoded) -> MixedModel:
-    """Return the product of a model's marginals."""
+def _possible_rows(model: MixedModel, rows: Encoded) -> Tensor:
+    """Return packed rows, those that are possible, as training reads them."""
+    z, ok = model.pack(rows, torch.float32)
+    return z if bool(ok.all()) else z[ok]
+
+
+def _product_of(model: MixedModel, z: Tensor) -> MixedModel:
+    """Return the product of a model's marginals, of packed rows."""
     rows = MixedRows(*described(model.variables), hidden=0, components=1)
     marginals = [m if isinstance(m, Gaussianize) else None for m in copy.deepcopy(model.marginals)]
     product = MixedModel(model.variables, marginals, rows).eval()
     product.inside.copy_(model.inside)
-    z, _, ok = product.pack(train)
-    product.rows.initialise(z[ok])
+    product.rows.initialise(z)
     return product
 
 
 def _fit_fold(
     models: list[MixedModel],
-    train: Encoded,
+    z: Tensor,
     held: Encoded,
     settings: MixedSettings,
     budget: float,
@@ -190,28 +195,28 @@ def _fit_fold(
 ) -> _Fold:
     begun = time.perf_counter()
     product, given = models[0], going.given
-    z, _, ok = product.pack(train)
-    z_held, _, ok_held = product.pack(held)
-    log_p = [product.log_prob(held, given)]
-    if len(models) == 1 or not bool(ok_held.any()):
+    packed = product.pack_apart(held)
+    ok = packed.ok.all(-1)
+    log_p = [product.log_prob_of(packed, given)]
+    if len(models) == 1 or not bool(ok.any()):
         return _Fold((product,), np.stack(log_p))
-    before = float(np.mean(log_p[0][ok_held.numpy()]))
+    before = float(np.mean(log_p[0][ok.numpy()]))
     trained = models[1]
-    left = budget - (time.perf_counter() - begun) - _seconds_of(trained, held)
+    left = budget - (time.perf_counter() - begun) - _seconds_of(trained, packed)
     if (left > 0 or going.steps is not None) and _train(
-        trained, z[ok].float(), z_held[ok_held].float(), settings, left, going.steps, seed
+        trained, z, packed.z[ok].float(), settings, left, going.steps, seed
     ):
-        log_p.append(trained.log_prob(held, given))
-        after = float(np.mean(log_p[1][ok_held.numpy()]))
+        log_p.append(trained.log_prob_of(packed, given))
+        after = float(np.mean(log_p[1][ok.numpy()]))
         going.say(
-            f"mixed columns: {int(ok.sum())} rows, {settings.hidden} × {settings.blocks} units: held out "
+            f"mixed columns: {len(z)} rows, {settings.hidden} × {settings.blocks} units: held out "
             f"{after:.4f} nats, {after - before:+.4f} beside the product of marginals, in "
             f"{time.perf_counter() - begun:.1f} s"
         )
         return _Fold((product, trained), np.stack(log_p))
     going.say(
-        f"mixed columns: no network was trained on {int(ok.sum())} rows in the {budget:.1f} s there were: "
-        "the product of marginals stands; give more time"
+        f"mixed columns: no network was trained on {len(z)} rows in the {max(budget, 0.0):.1f} s there "
+        "were: the product of marginals stands; give more time"
     )
     return _Fold((product,), np.stack(log_p))
 
@@ -234,12 +239,12 @@ def _model(
     return model
 
 
-def _seconds_of(model: MixedModel, held: Encoded) -> float:
+def _seconds_of(model: MixedModel, held: Packed) -> float:
     """Return how long scoring the held-out rows will take, measured on a few of them."""
-    few = held.rows(slice(0, 512))
+    few = Packed(*(each[:256] for each in held))
     begun = time.perf_counter()
-    model.log_prob(few)
-    return (time.perf_counter() - begun) * len(held) / max(1, len(few))
+    model.log_prob_of(few)
+    return (time.perf_counter() - begun) * len(held.z) / max(1, len(few.z))
 
 
 def _train(

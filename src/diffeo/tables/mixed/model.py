@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,20 @@ from diffeo.tables.variable import Encoded, Variable, check_encoded, numbers_of
 
 #: Numbers that the network may make at a time: rows times outputs and units.
 _AT_ONCE = 2**22
+
+
+class Packed(NamedTuple):
+    """Rows as the network reads them.
+
+    Attributes:
+        z: packed rows, (rows, width), float64.
+        slope: log du/dx of each column, (rows, columns).
+        ok: whether each cell is possible, (rows, columns).
+    """
+
+    z: Tensor
+    slope: Tensor
+    ok: Tensor
 
 
 @register("tables.MixedModel")
@@ -70,23 +84,25 @@ class MixedModel(Part, nn.Module):
     # -- packed rows -----------------------------------------------------------------------------
 
     @torch.no_grad()
-    def pack(self, encoded: Encoded) -> tuple[Tensor, Tensor, Tensor]:
-        """Return packed rows, the sum of their log du/dx, and whether they are possible."""
-        z, slope, ok = self.pack_apart(encoded)
-        return z, slope.sum(-1), ok.all(-1)
+    def pack(self, encoded: Encoded, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+        """Return packed rows of ``dtype``, and whether they are possible."""
+        check_encoded(self.variables, encoded)
+        z = torch.zeros(len(encoded), self.rows.layout.width, dtype=dtype)
+        ok = torch.ones(len(z), dtype=torch.bool)
+        for column in range(len(self.variables)):
+            ok &= self.pack_column(column, *_cells(encoded, column), z)[0]
+        return z, ok
 
     @torch.no_grad()
-    def pack_apart(self, encoded: Encoded) -> tuple[Tensor, Tensor, Tensor]:
+    def pack_apart(self, encoded: Encoded) -> Packed:
         """Return packed rows, and for each column log du/dx and whether its cell is possible."""
         check_encoded(self.variables, encoded)
         z = torch.zeros(len(encoded), self.rows.layout.width, dtype=torch.float64)
         slope = torch.zeros(len(z), len(self.variables), dtype=torch.float64)
         ok = torch.ones(slope.shape, dtype=torch.bool)
         for column in range(len(self.variables)):
-            state = torch.from_numpy(np.ascontiguousarray(encoded.state[:, column]))
-            value = torch.from_numpy(np.ascontiguousarray(encoded.value[:, column]))
-            ok[:, column], slope[:, column] = self.pack_column(column, state, value, z)
-        return z, slope, ok
+            ok[:, column], slope[:, column] = self.pack_column(column, *_cells(encoded, column), z)
+        return Packed(z, slope, ok)
 
     def pack_column(self, column: int, state: Tensor, value: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Write one column into packed rows ``z``; return whether it is possible, and log du/dx."""
@@ -103,20 +119,27 @@ class MixedModel(Part, nn.Module):
         # A whole column of one feature; cells without a number are given one that is possible.
         safe = torch.where(has, value, self.inside[column, 0])
         if variable.lattice:
-            cell, fine = cell_of(variable, marginal, safe)
+            # Many rows have few numbers: each is looked up once.
+            numbers, place = safe.unique(return_inverse=True)
+            cell, fine = (found[..., place] for found in cell_of(variable, marginal, numbers))
             at = layout.cell_at[layout.cells.index(column)]
-            z[:, at : at + 3] = torch.where(has & fine, cell, 0.0).T
+            z[:, at : at + 3] = torch.where(has & fine, cell, 0.0).T.to(z.dtype)
             return ok & (fine | ~has) & (has | (state != 0)), nothing
         u, slope, fine = unit_of(variable, marginal, self.inside[column], safe)
         number = state == 0
-        z[:, layout.number_at[layout.continuous.index(column)]] = torch.where(has & fine, u, 0.0)
+        shown = torch.where(has & fine, u, 0.0)
+        z[:, layout.number_at[layout.continuous.index(column)]] = shown.to(z.dtype)
         return ok & (fine | ~number) & (has | ~number), torch.where(number & has, slope, 0.0)
 
     def packed_in_parts(self, encoded: Encoded) -> list[slice]:
         """Return the parts in which rows go through the network, so that they fit in memory."""
+        return self.parts_of(len(encoded))
+
+    def parts_of(self, rows: int) -> list[slice]:
+        """Return :meth:`packed_in_parts` of so many rows."""
         size = self.rows.layout.outputs + 4 * len(self.rows.network.degrees) + self.rows.layout.width
         part = max(32, _AT_ONCE // size)
-        return [slice(k, k + part) for k in range(0, len(encoded), part)]
+        return [slice(k, k + part) for k in range(0, rows, part)]
 
     @torch.no_grad()
     def log_prob(self, encoded: Encoded, start: int = 0, stop: int | None = None) -> NDArray[np.float64]:
@@ -127,12 +150,24 @@ class MixedModel(Part, nn.Module):
         check_encoded(self.variables, encoded)
         found = np.empty(len(encoded))
         for part in self.packed_in_parts(encoded):
-            z, slope, ok = self.pack_apart(encoded.rows(part))
-            # What follows ``stop`` is not asked for, and may be anything.
-            each = self.rows.column_log_probs(self._possible(z, ok))[:, start:stop] + slope[:, start:stop]
-            total = torch.where(ok[:, start:stop], each, -torch.inf).sum(-1)
-            found[part] = torch.where(ok[:, :start].all(-1), total, torch.nan).numpy()
+            found[part] = self._log_prob(self.pack_apart(encoded.rows(part)), start, stop)
         return found
+
+    @torch.no_grad()
+    def log_prob_of(self, packed: Packed, start: int = 0) -> NDArray[np.float64]:
+        """Return :meth:`log_prob` of rows that were packed, by this model or one of the same marginals."""
+        found = np.empty(len(packed.z))
+        for part in self.parts_of(len(packed.z)):
+            z, slope, ok = (each[part] for each in packed)
+            found[part] = self._log_prob(Packed(z.clone(), slope, ok), start, None)
+        return found
+
+    def _log_prob(self, packed: Packed, start: int, stop: int | None) -> NDArray[np.float64]:
+        z, slope, ok = packed
+        # What follows ``stop`` is not asked for, and may be anything.
+        each = self.rows.column_log_probs(self._possible(z, ok))[:, start:stop] + slope[:, start:stop]
+        total = torch.where(ok[:, start:stop], each, -torch.inf).sum(-1)
+        return torch.where(ok[:, :start].all(-1), total, torch.nan).numpy()
 
     def _possible(self, z: Tensor, ok: Tensor) -> Tensor:
         """Return packed rows with state 0 in the place of impossible states."""
@@ -242,6 +277,12 @@ class MixedModel(Part, nn.Module):
             return log_p + torch.where(state == 0, going.mixture(column).log_density(u), 0.0)
         at = layout.cell_at[layout.cells.index(column)]
         return log_p + rows.beside(log_p, first, state == 0, going.mixture(column), z[:, at : at + 3].T)
+
+
+def _cells(encoded: Encoded, column: int) -> tuple[Tensor, Tensor]:
+    """Return states and values of a column."""
+    state, value = encoded.state[:, column], encoded.value[:, column]
+    return torch.from_numpy(np.ascontiguousarray(state)), torch.from_numpy(np.ascontiguousarray(value))
 
 
 def as_variables(given: Sequence[Variable | dict[str, Any]]) -> tuple[Variable, ...]:
