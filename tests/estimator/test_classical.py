@@ -62,14 +62,14 @@ def test_more_components_than_distinct_rows_stay_finite():
 def test_held_out_values_are_those_of_the_base(fit):
     rows = table(clusters(1_000), clusters(400, seed=1))
     gaussian, ridge = fit_gaussian(rows)
-    found = fit_kernel(rows, ridge, 0) if fit == "kernel" else fit_mixture(rows, ridge, 60.0, 0)
+    found = fit_kernel(rows, ridge, 60.0, 0) if fit == "kernel" else fit_mixture(rows, ridge, 60.0, 0)
     assert found.base.log_prob(rows.parts[0].held).numpy() == pytest.approx(found.held, abs=1e-8)
     assert found.held.mean() > gaussian.held.mean() + 0.3
 
 
 def test_the_kernels_width_is_near_the_best_of_a_grid():
     rows = table(clusters(400), clusters(400, seed=1))
-    found = fit_kernel(rows, 0.1, 0)
+    found = fit_kernel(rows, 0.1, 60.0, 0)
     factor = found.base.get_buffer("factor").clone()
     best = -np.inf
     for stretch in np.geomspace(0.3, 3, 25):

@@ -9,6 +9,9 @@ from diffeo.tables.variable import Encoded
 #: Seconds for the smallest and the largest tables, and the cells (rows × columns) of the latter.
 _LEAST, _MOST, _MANY = 5.0, 110.0, 1_000_000
 
+#: Folds of few rows; seconds that a column takes to be read in each; the share of a budget for that.
+_SPLITS, _COLUMN, _READING = 5, 0.01, 0.5
+
 
 def budget_for(rows: Encoded, time_budget: float | None, max_steps: int | None) -> float:
     """Return the seconds of a fit: those asked for, or 5 to 110 growing with the cells of the table.
@@ -24,5 +27,13 @@ def budget_for(rows: Encoded, time_budget: float | None, max_steps: int | None) 
         return float(time_budget)
     if max_steps is not None:
         return math.inf
-    cells = rows.state.size
-    return min(_MOST, max(_LEAST, _MOST * math.sqrt(cells / _MANY)))
+    return min(_MOST, max(_LEAST, _MOST * math.sqrt(rows.state.size / _MANY)))
+
+
+def splits_in(columns: int, budget: float) -> int:
+    """Return how many folds there is time for, where rows are few enough to need them: 5, or 1.
+
+    >>> splits_in(20, 10.0), splits_in(500, 10.0)
+    (5, 1)
+    """
+    return _SPLITS if _SPLITS * columns * _COLUMN <= _READING * budget else 1

@@ -7,6 +7,7 @@ choice (how many components, how stiff, how wide) is made by held-out log-densit
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffeo.distributions import FullMixture
-from diffeo.estimator.expectation import Normals, fit_normals
+from diffeo.estimator.expectation import Moments, Normals, fit_normals
 
 Array = NDArray[np.float64]
 
@@ -35,6 +36,12 @@ RIDGES = (0.02, 0.3, 3.0, 30.0)
 
 #: Rows that a kernel density stands on, and held-out rows that choose its width, at most.
 CENTRES, JUDGES = 10_000, 1_000
+
+#: A kernel density on fewer rows than this is not worth having where there are more.
+FEWEST_CENTRES = 500
+
+#: Golden sections that choose the width.
+STEPS = 9
 
 #: Held-out rows that choose among mixtures, at most.
 HELD = 20_000
@@ -110,22 +117,16 @@ Fit = Callable[[Tensor], Normals]
 
 def fit_gaussian(rows: Rows) -> tuple[Fitted, float]:
     """Return the Gaussian, and the ridge that its held-out rows chose."""
-    parts = rows.residuals()
+    parts = [(Moments.of(train), held) for train, held in rows.residuals()]
     best: tuple[float, float, Array] | None = None
     for ridge in (r * rows.columns for r in RIDGES):
-        held = rows.in_data(_held(parts, _gaussian(ridge)))
+        held = rows.in_data([moments.normal(ridge).log_prob(left) for moments, left in parts])
         if best is None or held.mean() > best[0]:
             best = float(held.mean()), ridge, held
     assert best is not None
     _, ridge, held = best
-    return Fitted(_on_whole(rows, _gaussian(ridge)), held, "1 normal"), ridge
-
-
-def _gaussian(ridge: float) -> Fit:
-    def fit(u: Tensor) -> Normals:
-        return fit_normals(u, 1, strength=0.0, ridge=ridge)
-
-    return fit
+    whole = parts[0][0] if len(parts) == 1 else Moments.of(rows.whole.residuals()[0])
+    return Fitted(_base(whole.normal(ridge), rows.whole.slope()), held, "1 normal"), ridge
 
 
 def fit_mixture(rows: Rows, ridge: float, seconds: float, seed: int) -> Fitted | None:
@@ -183,16 +184,26 @@ def _mixture(components: int, strength: float, ridge: float, seed: int, seconds:
     return fit
 
 
-def fit_kernel(rows: Rows, ridge: float, seed: int) -> Fitted:
-    """Return the kernel density 1/n Σᵢ N(u; uᵢ, h² Σ̄), Σ̄ the covariance of the rows, h by held-out rows."""
+def fit_kernel(rows: Rows, ridge: float, seconds: float, seed: int) -> Fitted | None:
+    """Return the kernel density 1/n Σᵢ N(u; uᵢ, h² Σ̄), Σ̄ the covariance of the rows, h by held-out rows.
+
+    Where there is little time it stands on fewer rows; None where these would be fewer than
+    ``FEWEST_CENTRES``.
+    """
     draws, columns = np.random.default_rng(seed), rows.columns
+    residuals = rows.residuals()
+    most = _centres_in(seconds, residuals)
+    fewest = min(len(train) for train, _ in residuals)
+    if most < min(fewest, FEWEST_CENTRES):
+        return None
     whitened: list[tuple[Tensor, Tensor, float]] = []
-    for train, held in rows.residuals():
-        factor = _gaussian(ridge)(train).factors()[0]
-        centres = train[_some(len(train), CENTRES, draws)] @ factor.T
+    for train, held in residuals:
+        factor = Moments.of(train).normal(ridge).factors()[0]
+        centres = train[_some(len(train), most, draws)] @ factor.T
         whitened.append((centres, held @ factor.T, float(factor.diagonal().log().sum())))
+    # Float32 is enough to choose by, and takes half the time.
     squares = [
-        torch.cdist(held[_some(len(held), JUDGES, draws)], centres).square()
+        torch.cdist(held[_some(len(held), JUDGES, draws)], centres).square().float()
         for centres, held, _ in whitened
     ]
 
@@ -203,11 +214,24 @@ def fit_kernel(rows: Rows, ridge: float, seed: int) -> Fitted:
     width = _highest(nats, scott - 1.5, scott + 1.5)
     found = [_kernel_rows(held, centres, width) + log_det for centres, held, log_det in whitened]
     everything, _ = rows.whole.residuals()
-    chosen = everything[_some(len(everything), CENTRES, draws)]
-    factor = _gaussian(ridge)(everything).factors() * float(np.exp(-width))
+    chosen = everything[_some(len(everything), most, draws)]
+    factor = Moments.of(everything).normal(ridge).factors() * float(np.exp(-width))
     base = FullMixture(columns, len(chosen), rows.whole.context.shape[1], shared=True).double()
     base.place(torch.ones(len(chosen)), chosen, factor, rows.whole.slope())
     return Fitted(base, rows.in_data(found), f"{len(chosen)} kernels of width {np.exp(width):.3g}")
+
+
+def _centres_in(seconds: float, parts: Sequence[tuple[Tensor, Tensor]]) -> int:
+    """Return on how many rows a kernel density can stand that is fitted in so many seconds, at most."""
+    if seconds == math.inf:
+        return CENTRES
+    train, held = parts[0]
+    few, some = held[:64], train[:2_000]
+    begun = time.perf_counter()
+    _kernel(torch.cdist(few, some).square(), 0.0, train.shape[1])
+    pair = (time.perf_counter() - begun) / (len(few) * len(some))
+    looks = sum((STEPS + 3) * min(len(held), JUDGES) + len(held) for _, held in parts)
+    return int(min(CENTRES, seconds / (pair * looks)))
 
 
 def _kernel(squares: Tensor, log_width: float, columns: int) -> Tensor:
@@ -225,7 +249,7 @@ def _kernel_rows(rows: Tensor, centres: Tensor, log_width: float) -> Tensor:
     return torch.cat(parts)
 
 
-def _highest(function: Callable[[float], float], low: float, high: float, steps: int = 9) -> float:
+def _highest(function: Callable[[float], float], low: float, high: float, steps: int = STEPS) -> float:
     """Return where a function with one peak is highest, by golden sections."""
     ratio = (np.sqrt(5) - 1) / 2
     a, b = high - ratio * (high - low), low + ratio * (high - low)

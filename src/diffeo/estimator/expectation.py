@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -59,6 +60,22 @@ class Normals:
         return self.terms(rows).logsumexp(-1)
 
 
+class Moments(NamedTuple):
+    """What one normal is made of: the means over rows of 1, u and u uᵀ, as sums of one component."""
+
+    sums: tuple[Tensor, ...]
+    count: int
+
+    @classmethod
+    def of(cls, rows: Tensor) -> Moments:
+        """Return the moments of rows, (rows, D)."""
+        return cls(_sums(rows, rows.new_ones(len(rows), 1)), len(rows))
+
+    def normal(self, ridge: float) -> Normals:
+        """Return the normal law, its covariance held towards its diagonal by ``ridge`` rows."""
+        return _moved(self.sums, None, self.count, 0.0, ridge)
+
+
 def fit_normals(
     rows: Tensor,
     components: int,
@@ -86,7 +103,7 @@ def fit_normals(
     draws = torch.Generator().manual_seed(seed)
     whole = len(rows) <= BATCH
     if components == 1:  # a formula
-        return _moved(_sums(rows, rows.new_ones(len(rows), 1)), None, len(rows), strength, ridge)
+        return Moments.of(rows).normal(ridge)
     some = rows if whole else rows[torch.randint(len(rows), (BATCH,), generator=draws)]
     near = torch.cdist(some, _centres(some, components, draws)).argmin(-1)
     sums = _sums(some, torch.nn.functional.one_hot(near, components).to(rows.dtype))

@@ -94,9 +94,11 @@ def classical_entries(
     """Return the Gaussian, and of ``kinds`` ("mixture", "kernel") those that the rows suffice for."""
     entries: list[Entry] = []
     views = table.kinds() if views is None else views
-    seconds = CLASSICAL_SHARE * min(clock.left, 600.0) / len(views)
-    for view in views:
-        rows = table.classical(view)
+    counted = clock.steps is not None
+    for place, view in enumerate(views):
+        seconds = CLASSICAL_SHARE * min(clock.left, 600.0) / (len(views) - place)
+        begun = time.perf_counter()
+        rows = table.classical(view, math.inf if counted else seconds)
 
         def add(kind: str, fitted: Fitted, view: str = view) -> None:
             name = (
@@ -107,12 +109,18 @@ def classical_entries(
 
         gaussian, ridge = fit_gaussian(rows)
         add("gaussian", gaussian)
+        left = math.inf if counted else max(seconds - (time.perf_counter() - begun), 0.1 * seconds)
         if "kernel" in kinds and table.rows <= KERNEL_ROWS:
-            add("kernel", fit_kernel(rows, ridge, seed))
+            kernel = fit_kernel(rows, ridge, left / len(kinds), seed)
+            if kernel is not None:
+                add("kernel", kernel)
+            else:
+                report(f"no kernel density, {view} view: {left / len(kinds):.2f} s are too few for it")
         if "mixture" in kinds:
-            found = fit_mixture(rows, ridge, math.inf if clock.steps is not None else seconds, seed)
-            if found is not None:
-                add("mixture", found)
+            left = math.inf if counted else max(seconds - (time.perf_counter() - begun), 0.1 * seconds)
+            mixture = fit_mixture(rows, ridge, left, seed)
+            if mixture is not None:
+                add("mixture", mixture)
     return entries
 
 

@@ -15,10 +15,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from diffeo.errors import ConfigError, FileError, at_least, number, one_of
 from diffeo.estimator import stored
-from diffeo.estimator.budget import budget_for
+from diffeo.estimator.budget import budget_for, splits_in
 from diffeo.estimator.continuous import CHOICES
 from diffeo.estimator.fitted import Fitted, encoded, refuse_impossible, schemas_of, variables_of
-from diffeo.estimator.folds import weighted_rows
+from diffeo.estimator.folds import ENOUGH, weighted_rows
 from diffeo.estimator.given import Given, given
 from diffeo.estimator.imputation import Imputed, imputed
 from diffeo.estimator.inputs import as_python, checked, checked_latent, random_seed, weights_of
@@ -156,12 +156,15 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
             refuse_impossible(rows.state < 0, variables_of(schema, context_schema), "X", remedy)
         weights = weights_of(sample_weight, len(rows))
         index = None if weights is None else weighted_rows(weights, seed)
-        seen = Seen.of(rows, index, seed)
+        max_steps, asked = as_python(self.max_steps), as_python(self.time_budget)
+        splits = splits_in(rows.state.shape[1], budget_for(rows, asked, max_steps))
+        seen = Seen.of(rows, index, seed, splits)
+        if splits == 1 and len(seen.rows) < ENOUGH:
+            told("one split of the rows in place of five folds: these would take the time; give more")
         if before is not None:
             seen = before.and_more(seen)
         rows, folds = seen.rows, seen.folds
-        max_steps = as_python(self.max_steps)
-        budget = budget_for(rows, as_python(self.time_budget), max_steps)
+        budget = budget_for(rows, asked, max_steps)
         if math.isfinite(budget):
             budget = max(budget - (time.perf_counter() - begun), 0.1 * budget)
         settings = Settings(self.architecture, budget, max_steps, seed)

@@ -18,11 +18,12 @@ Fold = tuple[Rows, Rows]
 #: From this many rows on, one split suffices.
 ENOUGH = 2_000
 
-_FOLDS, _HELD, _MOST_HELD = 5, 0.1, 50_000
+#: The share that is held out of many rows, how many at most; and the share of few where one split must do.
+_HELD, _MOST_HELD, _HELD_OF_FEW = 0.1, 50_000, 0.2
 
 
-def folds_of(rows: int, seed: int) -> list[Fold]:
-    """Return ``(train, held)`` row numbers: one split 90/10 from 2,000 rows on, else up to five folds.
+def folds_of(rows: int, seed: int, splits: int = 5) -> list[Fold]:
+    """Return ``(train, held)`` row numbers: one split 90/10 from 2,000 rows on, else up to ``splits`` folds.
 
     Raises:
         DataError: there is one row only.
@@ -36,10 +37,11 @@ def folds_of(rows: int, seed: int) -> list[Fold]:
             "add rows."
         )
     order = np.random.default_rng([seed, rows]).permutation(rows)
-    if rows >= ENOUGH:
-        held = min(int(rows * _HELD), _MOST_HELD)
+    if rows >= ENOUGH or splits == 1:
+        share = _HELD if rows >= ENOUGH else _HELD_OF_FEW
+        held = max(1, min(int(rows * share), _MOST_HELD))
         return [(np.sort(order[held:]), np.sort(order[:held]))]
-    parts = np.array_split(order, min(_FOLDS, rows))
+    parts = np.array_split(order, min(splits, rows))
     return [
         (np.sort(np.concatenate(parts[:k] + parts[k + 1 :])), np.sort(part)) for k, part in enumerate(parts)
     ]

@@ -24,8 +24,8 @@ class Seen:
     folds: list[Fold]
 
     @classmethod
-    def of(cls, rows: Encoded, index: Rows | None, seed: int) -> Self:
-        """Split rows, and then repeat them as ``index`` says.
+    def of(cls, rows: Encoded, index: Rows | None, seed: int, splits: int = 5) -> Self:
+        """Split rows, few of them in so many folds, and then repeat them as ``index`` says.
 
         >>> one = Encoded(np.zeros((4, 1), np.int64), np.full((4, 1), np.nan))
         >>> seen = Seen.of(one, np.array([0, 0, 1, 2, 3]), seed=0)
@@ -33,9 +33,9 @@ class Seen:
         True
         """
         if index is None:
-            return cls(rows, folds_of(len(rows), seed))
+            return cls(rows, folds_of(len(rows), seed, splits))
         used, place = np.unique(index, return_inverse=True)
-        folds = folds_of(len(used), seed)
+        folds = folds_of(len(used), seed, splits)
         return cls(
             rows.rows(index), [(_copies(train, place), _copies(held, place)) for train, held in folds]
         )

@@ -23,6 +23,9 @@ Folds = Sequence[tuple[Index, Index]]
 #: Training rows that classical members read, at most: with as many, nothing is gained by more.
 CLASSICAL = 100_000
 
+#: Products u_i u_j that they can sum in a second, with much to spare.
+PRODUCTS = 2e8
+
 
 class Table:
     """Rows, folds and views.
@@ -130,17 +133,19 @@ class Table:
         """Return the contexts of some rows."""
         return None if self.context is None else torch.from_numpy(self.context[index]).to(dtype)
 
-    def classical(self, kind: str) -> Rows:
-        """Return the rows that classical members read, in float64."""
-        parts = [self._part(kind, k, train, held) for k, (train, held) in enumerate(self.folds)]
+    def classical(self, kind: str, seconds: float = math.inf) -> Rows:
+        """Return the rows that classical members read, in float64: as many as ``seconds`` suffice for."""
+        products = self.columns * (self.columns + 20) * len(self.folds)
+        most = int(min(CLASSICAL, max(20 * self.columns, PRODUCTS * seconds / products)))
+        parts = [self._part(kind, k, train, held, most) for k, (train, held) in enumerate(self.folds)]
         if len(parts) == 1:
             return Rows(parts, parts[0])
         nothing = np.empty(0, dtype=np.int64)
-        return Rows(parts, self._part(kind, -1, np.arange(len(self.x)), nothing))
+        return Rows(parts, self._part(kind, -1, np.arange(len(self.x)), nothing, most))
 
-    def _part(self, kind: str, fold: int, train: Index, held: Index) -> Part:
-        if len(train) > CLASSICAL:
-            train = np.sort(np.random.default_rng(self.seed).choice(train, CLASSICAL, replace=False))
+    def _part(self, kind: str, fold: int, train: Index, held: Index, most: int) -> Part:
+        if len(train) > most:
+            train = np.sort(np.random.default_rng(self.seed).choice(train, most, replace=False))
         view = self.view(kind, fold)
         u, _ = seen(view, self.x, np.float64, train)
         v, log_det = seen(view, self.x, np.float64, held)
