@@ -23,7 +23,7 @@ _HELD, _MOST_HELD, _HELD_OF_FEW = 0.1, 50_000, 0.2
 
 
 def folds_of(rows: int, seed: int, splits: int = 5) -> list[Fold]:
-    """Return ``(train, held)`` row numbers: one split 90/10 from 2,000 rows on, else up to ``splits`` folds.
+    """Return ``(train, held)`` row numbers: one split 90/10 from 2,000 rows on, else ``splits`` folds.
 
     Raises:
         DataError: there is one row only.

@@ -1,14 +1,15 @@
 """The weights of a mixture of densities, by EM on held-out log-densities.
 
 L(w) = Σₙ log Σₘ wₘ p_m(xₙ) is concave in w, so EM finds its one maximum: wₘ ← mean over n of wₘ p_m / Σ w
-p. Where members are alike EM creeps, so two of its steps at a time are drawn out along their line, as long as
-that gains. A Dirichlet prior of half a row for each member keeps a member that the held-out rows never needed: a
-row to come may. No member can then cost more than −log of its weight, which is what makes the mixture
-about as good as its best member at least.
+p. Where members are alike EM creeps, so two of its steps at a time are drawn out along their line, as
+long as that gains. A Dirichlet prior of half a row for each member keeps a member that the held-out rows
+never needed: a row to come may. No member can then cost more than −log of its weight, which is what makes
+the mixture about as good as its best member at least.
 
 Sources: Dempster, Laird & Rubin (1977); Varadhan & Roland, *Simple and globally convergent methods for
-accelerating the convergence of any EM algorithm* (2008), scheme S3; Smyth & Wolpert, *Linearly combining density estimators via
-stacking* (1999); the half row: Krichevsky & Trofimov, *The performance of universal encoding* (1981).
+accelerating the convergence of any EM algorithm* (2008), scheme S3; Smyth & Wolpert, *Linearly combining
+density estimators via stacking* (1999); the half row: Krichevsky & Trofimov, *The performance of universal
+encoding* (1981).
 """
 
 from __future__ import annotations

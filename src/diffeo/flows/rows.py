@@ -30,7 +30,8 @@ def through(flow: Flow, value: Tensor, context: Tensor | None, *, inverse: bool)
     bijection = flow.bijection
     event_ndim = bijection.event_ndim
     batch = value.shape[: value.ndim - event_ndim]
-    if context is not None:
+    if context is not None and context.shape[:-1] != batch:
+        # Not asked where shapes agree: the first call of it imports torch's compiler, which takes seconds.
         batch = torch.broadcast_shapes(batch, context.shape[:-1])
     if torch.is_grad_enabled() or torch.compiler.is_compiling() or _transformed(value):
         return (bijection.inverse if inverse else bijection)(value, context)

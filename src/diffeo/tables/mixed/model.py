@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,7 +78,7 @@ class MixedModel(Part, nn.Module):
     @classmethod
     def recorded(cls, arguments: dict[str, Any]) -> dict[str, Any]:
         """Record variables by their fields."""
-        return {**arguments, "variables": [asdict(v) for v in as_variables(arguments["variables"])]}
+        return {**arguments, "variables": [dict(vars(v)) for v in as_variables(arguments["variables"])]}
 
     # -- packed rows -----------------------------------------------------------------------------
 
