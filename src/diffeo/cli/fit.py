@@ -12,6 +12,8 @@ from diffeo.cli.answer import Answer, answering
 from diffeo.cli.options import Data, Device, Json, Seed
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from diffeo.tables import TrainingRows
     from diffeo.training import FitResult, TrainConfig
 
@@ -30,12 +32,29 @@ class Kind(StrEnum):
     nice = "nice"
 
 
+class Density(StrEnum):
+    """What is fitted."""
+
+    auto = "auto"
+    flow = "flow"
+    mixed = "mixed"
+
+
 _COLUMNS, _FLOW, _TRAINING = "Columns and rows", "The flow", "Training"
+_MIXED = "Mixed columns"
 
 
 def fit(
     data: Data,
     output: Annotated[str, typer.Option("--output", "-o", help="The model file to write (.safetensors).")],
+    model: Annotated[
+        Density,
+        typer.Option(
+            help="flow: one normalizing flow of numeric columns. mixed: the density of any table "
+            "(categories, counts, dates, bounds, holes), chosen on held-out rows. auto: a flow, and mixed "
+            "where a column is not numeric or has missing values and no option of a flow is given."
+        ),
+    ] = Density.auto,
     columns: Annotated[
         list[str] | None,
         typer.Option(
@@ -49,19 +68,25 @@ def fit(
         ),
     ] = None,
     missing: Annotated[
-        Treatment,
+        Treatment | None,
         typer.Option(
-            help="Rows with missing or infinite values: refuse them, or drop them and say how many.",
-            rich_help_panel=_COLUMNS,
+            help="Rows with missing or infinite values: refuse them (as is done if nothing is said), or "
+            "drop them and say how many.",
+            rich_help_panel=_FLOW,
         ),
-    ] = Treatment.refuse,
+    ] = None,
     constant: Annotated[
-        Treatment,
+        Treatment | None,
         typer.Option(
-            help="Constant columns: refuse them, or drop them and say which.", rich_help_panel=_COLUMNS
+            help="Constant columns: refuse them (as is done if nothing is said), or drop them and say "
+            "which.",
+            rich_help_panel=_FLOW,
         ),
-    ] = Treatment.refuse,
-    flow: Annotated[Kind, typer.Option(help="The architecture.", rich_help_panel=_FLOW)] = Kind.realnvp,
+    ] = None,
+    flow: Annotated[
+        Kind | None,
+        typer.Option(help="The architecture; realnvp if nothing is said.", rich_help_panel=_FLOW),
+    ] = None,
     couplings: Annotated[
         int | None, typer.Option(min=1, help="Coupling layers.", rich_help_panel=_FLOW)
     ] = None,
@@ -70,38 +95,62 @@ def fit(
         typer.Option(help="Hidden widths of each conditioner, as 128,128.", rich_help_panel=_FLOW),
     ] = None,
     validation: Annotated[
-        float,
+        float | None,
         typer.Option(
-            help="The share of rows held out, for early stopping and the figure reported (at most 50,000).",
-            rich_help_panel=_TRAINING,
+            help="The share of rows held out, for early stopping and the figure reported (at most 50,000); "
+            "0.1 if nothing is said.",
+            rich_help_panel=_FLOW,
         ),
-    ] = 0.1,
+    ] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="At most so many passes.", rich_help_panel=_TRAINING)
+        int | None, typer.Option(min=1, help="At most so many passes.", rich_help_panel=_FLOW)
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=2, help="Rows in a step.", rich_help_panel=_TRAINING)
+        int | None, typer.Option(min=2, help="Rows in a step.", rich_help_panel=_FLOW)
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="The largest learning rate.", rich_help_panel=_TRAINING)
+        float | None, typer.Option(help="The largest learning rate.", rich_help_panel=_FLOW)
     ] = None,
     patience: Annotated[
         int | None,
         typer.Option(
             min=1,
             help="Passes without a better held-out figure before stopping.",
-            rich_help_panel=_TRAINING,
+            rich_help_panel=_FLOW,
+        ),
+    ] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Say what a column is, as zip=categorical, where it is taken for something else; repeat.",
+            rich_help_panel=_MIXED,
+        ),
+    ] = None,
+    first: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Put this column first in the model, which can then be conditioned on it; repeat.",
+            rich_help_panel=_MIXED,
         ),
     ] = None,
     time_budget: Annotated[
         float | None, typer.Option(help="Stop training after so many seconds.", rich_help_panel=_TRAINING)
+    ] = None,
+    max_steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="At most so many optimisation steps (of each training, for mixed columns: then no clock "
+            "decides anything).",
+            rich_help_panel=_TRAINING,
+        ),
     ] = None,
     checkpoint: Annotated[
         str | None,
         typer.Option(
             help="Keep the state of training in this file, and go on from it if it exists: after a kill or "
             "Ctrl-C, with the same data and settings.",
-            rich_help_panel=_TRAINING,
+            rich_help_panel=_FLOW,
         ),
     ] = None,
     seed: Seed = 0,
@@ -110,44 +159,87 @@ def fit(
 ) -> None:
     """Learn p(x) of the rows of a table by maximum likelihood, and write the model.
 
-    Every column is modelled, so every column must be numeric: choose with --columns and --drop. The model
-    file carries the columns and the preprocessing; its scores are in the data's own units.
+    Every column is modelled: choose with --columns and --drop. The model file carries the columns and the
+    preprocessing; its scores are in the data's own units.
     """
     with answering(json) as answer:
+        from diffeo.cli.any_table import beyond_numbers, kinds_in
         from diffeo.cli.choices import names_in, not_over, widths
         from diffeo.tables import Architecture, fit_table, read_table, table_training, training_rows
+        from diffeo.tables.numeric_schema import choose
 
         _check_output(output)
         not_over(output, DATA=data, **{"of --checkpoint": checkpoint or ""})
-        architecture = Architecture(flow.value, couplings, widths(hidden))
+        architecture = Architecture((flow or Kind.realnvp).value, couplings, widths(hidden))
         given: dict[str, Any] = {
             "max_epochs": epochs,
             "batch_size": batch_size,
             "learning_rate": learning_rate,
             "patience": patience,
             "time_budget": time_budget,
+            "max_steps": max_steps,
         }
         chosen = {name: value for name, value in given.items() if value is not None}
         config = table_training(seed=seed, device=device, **chosen)
+        of_a_flow = {
+            "--missing": missing,
+            "--constant": constant,
+            "--flow": flow,
+            "--couplings": couplings,
+            "--hidden": hidden,
+            "--validation": validation,
+            "--epochs": epochs,
+            "--batch-size": batch_size,
+            "--learning-rate": learning_rate,
+            "--patience": patience,
+            "--checkpoint": checkpoint,
+        }
+        named = [option for option, value in of_a_flow.items() if value is not None]
+        kinds = kinds_in(kind)
         frame = read_table(data)
+        only = names_in("--columns", columns, frame.columns)
+        without = names_in("--drop", drop, frame.columns) or ()
+        if model is not Density.flow and (model is Density.mixed or kinds or first or not named):
+            names = choose(frame.columns, only, without)
+            why = beyond_numbers(frame, names)
+            if why is not None and model is Density.auto:
+                answer.remark(f"{why}: the density of mixed columns is fitted (--model flow refuses these)")
+            if why is not None or model is Density.mixed or kinds or first:
+                _refuse_options(named, "--model mixed", "--model flow")
+                _fit_mixed(
+                    answer,
+                    frame.select(names),
+                    output,
+                    kinds=kinds,
+                    first=names_in("--first", first, frame.columns) or [],
+                    time_budget=time_budget,
+                    max_steps=max_steps,
+                    seed=seed,
+                    device=device,
+                )
+                return
+        _refuse_options(
+            ["--kind"] * bool(kinds) + ["--first"] * bool(first), "--model flow", "--model mixed"
+        )
         rows = training_rows(
             frame,
-            columns=names_in("--columns", columns, frame.columns),
-            drop=names_in("--drop", drop, frame.columns) or (),
-            missing=missing.value,
-            constant=constant.value,
+            columns=only,
+            drop=without,
+            missing=(missing or Treatment.refuse).value,
+            constant=(constant or Treatment.refuse).value,
         )
         del frame
+        validation = 0.1 if validation is None else validation
         _say_what_is_modelled(answer, rows)
         if sys.stderr.isatty():
             answer.remark(
                 "(while training, nats of the standardised columns; at the end, of the data's units)"
             )
-        model, result = fit_table(
+        fitted, result = fit_table(
             rows, architecture=architecture, validation=validation, config=config, checkpoint=checkpoint
         )
         facts = _facts(rows, result, config, architecture, validation)
-        model.save(output, extra=facts)
+        fitted.save(output, extra=facts)
         answer.give(
             {**facts, "model": output, "seconds": result.seconds, "columns": list(rows.schema.names)},
             f"held-out log-likelihood {-result.best_held_out_nats:.4f} nats a row, in the units of the "
@@ -155,6 +247,59 @@ def fit(
             f"{result.steps} steps in {result.seconds:.1f} s, stopped by {result.stopped_by}; "
             f"model written to {output}",
         )
+
+
+def _refuse_options(named: list[str], model: str, other: str) -> None:
+    from diffeo.errors import ConfigError
+
+    if named:
+        raise ConfigError(
+            f"{', '.join(named)} cannot be given with {model}; expected options of it: leave "
+            f"{'it' if len(named) == 1 else 'them'} out, or fit with {other}."
+        )
+
+
+def _fit_mixed(
+    answer: Answer,
+    frame: pl.DataFrame,
+    output: str,
+    *,
+    kinds: dict[str, str],
+    first: list[str],
+    time_budget: float | None,
+    max_steps: int | None,
+    seed: int,
+    device: str,
+) -> None:
+    import time
+
+    from diffeo.cli.any_table import fit_any
+    from diffeo.errors import one_of
+
+    one_of("device", device, ("auto", "cpu"))
+    begun = time.perf_counter()
+    model = fit_any(
+        frame, kinds=kinds, first=first, time_budget=time_budget, max_steps=max_steps, seed=seed
+    )
+    model.save(output)
+    seconds, schema = time.perf_counter() - begun, model.schema_
+    nats, error = model.held_out_nats_, model.held_out_error_
+    facts: dict[str, Any] = {
+        "held_out_log_prob": nats,
+        "held_out_error": error,
+        "rows": frame.height,
+        "columns": list(model.order_),
+        "kinds": schema.kinds,
+        "columns_left_out": [column.name for column in schema.columns if column.coding is None],
+        "seed": seed,
+        "model": output,
+        "seconds": seconds,
+    }
+    answer.give(
+        facts,
+        f"held-out log-likelihood {nats:.4f} ± {error:.4f} nats a row, in the units of the data\n"
+        f"{frame.height} rows of {len(model.order_)} columns in {seconds:.1f} s; model written to {output}",
+    )
 
 
 def _check_output(output: str) -> None:

@@ -28,6 +28,9 @@ def info(model: Model, json: Json = False) -> None:
 
 def _facts(about: dict[str, Any]) -> dict[str, Any]:
     spec = about["model"]
+    extra = about.get("extra", {})
+    if isinstance(extra, dict) and extra.get("estimator") == "FlowDensity":
+        return _facts_of_mixed(about, extra)
     tensors: dict[str, list[int]] = about["tensors"]
     arguments: dict[str, Any] = spec.get("args", {}) if isinstance(spec, dict) else {}
     columns = [column.get("args", {}) for column in _columns(arguments)]
@@ -41,6 +44,32 @@ def _facts(about: dict[str, Any]) -> dict[str, Any]:
         "numbers": sum(math.prod(shape) for shape in tensors.values()),
         "tensors": len(tensors),
         "extra": about.get("extra", {}),
+    }
+
+
+def _facts_of_mixed(about: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+    """Return what the file of a FlowDensity says: columns with their kinds, members, what was tried."""
+    spec = about["model"]["args"]
+    members: dict[str, Any] = (spec["members"] or {}).get("args", {})
+    names: list[str] = members.get("names", [])
+    weights: list[float] = members.get("weights", [])
+    models: list[Any] = [] if spec["mixed"] is None else spec["mixed"]["args"]["models"]
+    parts = [f"{len(models)} densities of the columns with states, one column after another"] * bool(models)
+    parts += [f"weight {weight:.3f}: {name}" for name, weight in zip(names, weights, strict=True)]
+    schema = extra["schema"]["columns"]
+    return {
+        "kind": about["model"]["kind"],
+        "format": about["format"],
+        "version": about.get("version"),
+        "digest": about.get("digest"),
+        "columns": [
+            {"name": c["name"], "kind": c["kind"], "dtype": c["storage"].get("dtype")} for c in schema
+        ],
+        "architecture": parts,
+        "numbers": sum(math.prod(shape) for shape in about["tensors"].values()),
+        "tensors": len(about["tensors"]),
+        "extra": {"estimator": "FlowDensity", **extra["about"]["parameters"]},
+        "report": str(extra["about"]["report"]).splitlines(),
     }
 
 
@@ -81,9 +110,14 @@ def _text(model: str, facts: dict[str, Any]) -> str:
     lines += [f"  {key.replace('_', ' ')}: {value!r}" for key, value in extra.items()]
     if facts["columns"]:
         lines += [f"{len(facts['columns'])} columns:"]
-        lines += [f"  {column.get('name')!r} ({column.get('dtype')})" for column in facts["columns"]]
-    lines += ["from noise to data:"]
+        lines += [
+            f"  {column.get('name')!r} ({', '.join(str(v) for k, v in column.items() if k != 'name')})"
+            for column in facts["columns"]
+        ]
+    lines += ["the density, part by part:" if "report" in facts else "from noise to data:"]
     lines += [f"  {layer}" for layer in facts["architecture"]]
+    if "report" in facts:
+        lines += ["what was tried:", *(f"  {line}" for line in facts["report"])]
     return "\n".join(_printable(line) for line in lines)
 
 

@@ -21,10 +21,11 @@ def sample(
 ) -> None:
     """Write rows drawn from the model's density: the columns of the data, in its units."""
     with answering(json, data_on_stdout=output == "-") as answer:
+        from diffeo.cli.any_table import samples
         from diffeo.cli.choices import not_over
-        from diffeo.cli.model_file import load_table_model
+        from diffeo.cli.model_file import load_density
         from diffeo.errors import ConfigError
-        from diffeo.tables import open_writer
+        from diffeo.tables import TableModel, open_writer
         from diffeo.tables.write import check_writable
 
         if json and output == "-":
@@ -33,10 +34,14 @@ def sample(
             )
         not_over(output, MODEL=model)
         check_writable(output)
-        density = load_table_model(model, device)
+        density = load_density(model, device)
+        of_numbers = isinstance(density, TableModel)
+        drawn = density.iter_samples(n, seed=seed) if of_numbers else samples(density, n, seed)
+        names = list[str]()
         with counting("sampling", n) as advance, open_writer(output) as write:
-            for frame in density.iter_samples(n, seed=seed):
+            for frame in drawn:
+                names = frame.columns
                 write(frame)
                 advance(frame.height)
-        facts = {"rows": n, "columns": list(density.schema.names), "seed": seed, "output": output}
-        answer.give(facts, f"{n} rows of {len(density.schema.names)} columns drawn with seed {seed}")
+        facts = {"rows": n, "columns": names, "seed": seed, "output": output}
+        answer.give(facts, f"{n} rows of {len(names)} columns drawn with seed {seed}")

@@ -31,7 +31,7 @@ def score(
         Missing,
         typer.Option(
             help="Rows with a missing or infinite value: refuse them, or keep them (their score is "
-            "missing, or -inf for an infinite value)."
+            "missing, or -inf for an infinite value). A model of mixed columns scores missing values."
         ),
     ] = Missing.refuse,
     append: Annotated[
@@ -77,10 +77,11 @@ def _score(
     import numpy as np
     import polars as pl
 
+    from diffeo.cli.any_table import columns_read, scored, unused_in
     from diffeo.cli.choices import not_over
-    from diffeo.cli.model_file import load_table_model
+    from diffeo.cli.model_file import load_density
     from diffeo.errors import ConfigError, DataError
-    from diffeo.tables import iter_batches, listed, open_writer
+    from diffeo.tables import TableModel, iter_batches, listed, open_writer
     from diffeo.tables.numbers import check_finite, to_numbers
     from diffeo.tables.write import check_writable
 
@@ -91,25 +92,28 @@ def _score(
     not_over(output, DATA=data, MODEL=model)
     check_writable(output)
     started = time.perf_counter()
-    density = load_table_model(model, device)
-    names = density.schema.names
+    density = load_density(model, device)
+    names = density.schema.names if isinstance(density, TableModel) else columns_read(density)
     rows, finite, total = 0, 0, 0.0
     lowest: list[tuple[float, int]] = []
     unused: tuple[str, ...] = ()
     with counting("scoring") as advance, open_writer(output) as write:
         for frame in iter_batches(data, names, batch_rows):
             if rows == 0:
-                unused = density.schema.check(frame.columns)
+                unused = unused_in(density, frame.columns)
                 if unused and not append:
                     remark(f"columns that the model does not use: {listed(unused)}")
                 if append and "log_prob" in frame.columns:
                     raise DataError(
                         "column 'log_prob' is already in the data; rename it, or leave out --append."
                     )
-            values = to_numbers(frame, names, rows + 1)
-            if missing is Missing.refuse:
-                check_finite(values, names, rows + 1, "To score the others, pass --missing keep.")
-            scores = density.score(values)
+            if isinstance(density, TableModel):
+                values = to_numbers(frame, names, rows + 1)
+                if missing is Missing.refuse:
+                    check_finite(values, names, rows + 1, "To score the others, pass --missing keep.")
+                scores = density.score(values)
+            else:
+                scores = scored(density, frame)
             column = pl.Series("log_prob", scores)
             write(frame.with_columns(column) if append else column.to_frame())
             known = np.flatnonzero(np.isfinite(scores))

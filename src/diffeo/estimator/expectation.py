@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -60,7 +59,8 @@ class Normals:
         return self.terms(rows).logsumexp(-1)
 
 
-class Moments(NamedTuple):
+@dataclass(frozen=True)
+class Moments:
     """What one normal is made of: the means over rows of 1, u and u uᵀ, as sums of one component."""
 
     sums: tuple[Tensor, ...]

@@ -10,6 +10,7 @@ import numpy as np
 
 from diffeo.errors import DataError
 from diffeo.tables.numeric_schema import listed
+from diffeo.tables.times import parse_times
 
 if TYPE_CHECKING:
     import polars as pl
@@ -27,8 +28,13 @@ def parse_text(texts: pl.Series) -> pl.Series:
     """
     import polars as pl
 
+    return stripped_of(texts).cast(pl.Float64, strict=False)
+
+
+def stripped_of(texts: pl.Series) -> pl.Series:
+    """Return texts without spaces around them; null for those that mean that there is no value."""
     stripped = texts.str.strip_chars()
-    return stripped.set(stripped.is_in(MISSING), None).cast(pl.Float64, strict=False)
+    return stripped.set(stripped.is_in(MISSING), None)
 
 
 def unreadable(texts: pl.Series, parsed: pl.Series) -> pl.Series:
@@ -40,6 +46,8 @@ def unreadable(texts: pl.Series, parsed: pl.Series) -> pl.Series:
 def typed(texts: pl.Series) -> pl.Series:
     """Return a column of text as Int64 or Float64 if all of its values are numbers, else as it is.
 
+    If all are dates in the one form of :mod:`diffeo.tables.times`, as Date or Datetime.
+
     >>> import polars as pl
     >>> typed(pl.Series(["1", None, "2"])).dtype, typed(pl.Series(["1", "x"])).dtype
     (Int64, String)
@@ -48,7 +56,8 @@ def typed(texts: pl.Series) -> pl.Series:
 
     parsed = parse_text(texts)
     if unreadable(texts, parsed).any():
-        return texts
+        times = parse_times(stripped_of(texts))
+        return texts if times is None else times
     whole = texts.str.strip_chars().cast(pl.Int64, strict=False)
     return whole if whole.null_count() == parsed.null_count() < len(texts) else parsed
 

@@ -19,7 +19,8 @@ def read_table(path: str | PathLike[str]) -> pl.DataFrame:
     r"""Return a whole table: CSV, TSV, Parquet, Arrow, NPY or NPZ by extension; ``-`` is CSV on stdin.
 
     The columns of an array are named x0, x1, …; of a delimited file, a column whose every value is a
-    number is Int64 or Float64, and any other is text.
+    number is Int64 or Float64, one whose every value is an ISO date (2024-03-01) or time (2024-03-01
+    09:30) is Date or Datetime, and any other is text.
 
     Raises:
         DataError: the file is missing, empty, has a header only, repeats a name, has ragged rows, or is

@@ -1,0 +1,170 @@
+"""Tables of any columns on the command line: a FlowDensity fitted, fed with batches, drawn from."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import warnings
+from collections.abc import Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from diffeo.errors import ConfigError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from diffeo.estimator import FlowDensity
+    from diffeo.tables import TableModel
+
+#: Rows that are drawn at a time, and the largest seed that scikit-learn takes.
+_DRAWN, _SEEDS = 65_536, 2**32
+
+
+def kinds_in(given: Sequence[str] | None) -> dict[str, str]:
+    """Return the kinds of ``--kind NAME=KIND``; the last ``=`` parts the two.
+
+    >>> kinds_in(["zip=categorical", "a=b=count"])
+    {'zip': 'categorical', 'a=b': 'count'}
+    """
+    kinds: dict[str, str] = {}
+    for text in given or ():
+        name, sign, kind = text.rpartition("=")
+        if not sign or not name or not kind:
+            raise ConfigError(
+                f"--kind {text!r} is not NAME=KIND; expected a column and its kind, as --kind "
+                "zip=categorical."
+            )
+        kinds[name] = kind
+    return kinds
+
+
+def beyond_numbers(frame: pl.DataFrame, names: Sequence[str]) -> str | None:
+    """Return why these columns need a density of mixed columns, or None where all are plain numbers."""
+    for name in names:
+        column = frame[name]
+        if not column.dtype.is_numeric():
+            return f"column {name!r} ({column.dtype}) is not numeric"
+        if column.null_count() or (column.dtype.is_float() and column.is_nan().any()):
+            return f"column {name!r} has missing values"
+    return None
+
+
+def fit_any(
+    frame: pl.DataFrame,
+    *,
+    kinds: Mapping[str, str],
+    first: Sequence[str],
+    time_budget: float | None,
+    max_steps: int | None,
+    seed: int,
+) -> FlowDensity:
+    """Return the FlowDensity of a table; what is tried is told on standard error as it goes."""
+    from diffeo.estimator import FlowDensity
+
+    model = FlowDensity(
+        time_budget=time_budget,
+        kinds=kinds,
+        first=first,
+        max_steps=max_steps,
+        random_state=_state(seed),
+        verbose=True,
+    )
+    with contextlib.redirect_stdout(sys.stderr):
+        return model.fit(frame)
+
+
+def columns_read(model: FlowDensity) -> list[str]:
+    """Return the columns whose text is read as numbers in a delimited file."""
+    return [c.name for c in model.schema_.columns if c.coding is not None and _number(c.storage)]
+
+
+def typed_as(model: FlowDensity, frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a batch of rows with its columns typed as those that the model was fitted to.
+
+    A column that cannot be so stays as it is, and the model refuses it by name.
+    """
+    import polars as pl
+
+    from diffeo.tables.numbers import stripped_of
+    from diffeo.tables.times import parse_times
+
+    for column in model.schema_.columns:
+        if column.coding is None or column.name not in frame.columns:
+            continue
+        given, wanted = frame[column.name], str(column.storage.get("dtype"))
+        made: pl.Series | None = None
+        if wanted in ("Date", "Datetime") and given.dtype == pl.String:
+            texts = stripped_of(given)
+            made = parse_times(texts)
+            if not len(texts.drop_nulls()):
+                made = texts.cast(pl.Date if wanted == "Date" else pl.Datetime("us"))
+        elif wanted.startswith(("Int", "UInt")) and given.dtype == pl.Float64:
+            whole = given.cast(pl.Int64, strict=False)
+            made = whole if bool(((whole == given) | given.is_null()).all()) else None
+        if made is not None:
+            frame = frame.with_columns(made)
+    return frame
+
+
+def unused_in(model: FlowDensity | TableModel, present: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns of a table that the model does not read.
+
+    Raises:
+        DataError: one that it reads is absent.
+    """
+    from diffeo.tables import TableModel
+    from diffeo.tables.numeric_schema import NumericColumn, NumericSchema
+
+    if isinstance(model, TableModel):
+        return model.schema.check(present)
+    return NumericSchema(tuple(NumericColumn(name) for name in model.order_)).check(present)
+
+
+def scored(model: FlowDensity, frame: pl.DataFrame) -> np.ndarray:
+    """Return log p of each row of a batch."""
+    return model.score_samples(typed_as(model, frame))
+
+
+def samples(model: FlowDensity, rows: int, seed: int) -> Generator[pl.DataFrame]:
+    """Yield drawn rows, some at a time; the same seed gives the same rows."""
+    for k, start in enumerate(range(0, rows, _DRAWN)):
+        own = int(np.random.default_rng([seed, k]).integers(2**62))
+        yield model.density_.drawn(min(_DRAWN, rows - start), own, None)
+
+
+def flows_in(model: FlowDensity, rows: int, seed: int) -> list[tuple[str, Any, Any, Any]]:
+    """Return the flows of the continuous columns: name, flow, rows to verify it at, and their contexts."""
+    import torch
+
+    from diffeo.distributions import FullMixture
+    from diffeo.estimator.views import seen
+
+    joint = model.density_.joint
+    if joint.continuous is None:
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        drawn = joint.sample(rows, seed)
+    members, value = joint.continuous.model, joint.in_units(drawn)
+    context = members.standard_context(joint.context_of(drawn.columns(joint.ordered)), len(value))
+    found: list[tuple[str, Any, Any, Any]] = []
+    for place, member in enumerate(members.member_of):
+        flow = members.flow(place)
+        if isinstance(flow.base, FullMixture):
+            continue  # a mixture of normals: a formula, and no map
+        u, _ = seen(members.view(place), value)
+        points = torch.from_numpy(u).to(flow.dtype)
+        found.append(
+            (members.names[member], flow, points, None if context is None else context.to(flow.dtype))
+        )
+    return found
+
+
+def _state(seed: int) -> int:
+    return seed if seed < _SEEDS else int(np.random.default_rng(seed).integers(_SEEDS))
+
+
+def _number(storage: Mapping[str, Any]) -> bool:
+    return str(storage.get("dtype")).startswith(("Int", "UInt", "Float", "Decimal"))

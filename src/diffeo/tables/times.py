@@ -1,0 +1,53 @@
+"""Dates written as text: ISO 8601, and nothing that could be read in two ways.
+
+A column of text is one of dates if every value in it is ``2024-03-01``, and one of times if every value is
+``2024-03-01 09:30``, with ``T`` in place of the space, seconds and fractions if there are any, and no zone.
+``03/01/24`` is a text: nobody can know which number is the month.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_DATE = r"^\d{4}-\d{2}-\d{2}$"
+_TIME = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?$"
+
+
+def parse_times(texts: pl.Series) -> pl.Series | None:
+    """Return the Date or Datetime column that texts are, or None where any of them is something else.
+
+    ``texts`` has null for what is missing; a column of nothing else is none of dates.
+
+    >>> import polars as pl
+    >>> parse_times(pl.Series(["2024-02-29", None])).dtype, parse_times(pl.Series(["2024-02-30"]))
+    (Date, None)
+    >>> parse_times(pl.Series(["2024-02-29T09:30", "2024-03-01 10:00:00.5"])).dt.minute().to_list()
+    [30, 0]
+    """
+    known = texts.drop_nulls()
+    if not len(known):
+        return None
+    for form, parsed in ((_DATE, _dates), (_TIME, _times)):
+        if known[:100].str.contains(form).all() and known.str.contains(form).all():
+            found = parsed(texts)
+            # A day that no calendar has is null: then the column is no column of days.
+            return found if found.null_count() == texts.null_count() else None
+    return None
+
+
+def _dates(texts: pl.Series) -> pl.Series:
+    return texts.str.to_date("%Y-%m-%d", strict=False)
+
+
+def _times(texts: pl.Series) -> pl.Series:
+    import polars as pl
+
+    even = texts.str.replace("T", " ", literal=True)
+    # Minutes alone get their seconds, seconds a fraction: one form for all.
+    even = even.str.replace(r"^(.{16})$", "${1}:00").str.replace(r"^(.{19})$", "${1}.0")
+    return even.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False).cast(
+        pl.Datetime("us")
+    )
