@@ -135,7 +135,10 @@ def samples(model: FlowDensity, rows: int, seed: int) -> Generator[pl.DataFrame]
 
 
 def flows_in(model: FlowDensity, rows: int, seed: int) -> list[tuple[str, Any, Any, Any]]:
-    """Return the flows of the continuous columns: name, flow, rows to verify it at, and their contexts."""
+    """Return the flows of the continuous columns, one fold of each, with what to verify them at.
+
+    Each is its name, the flow, rows in the coordinates that it sees, and their contexts.
+    """
     import torch
 
     from diffeo.distributions import FullMixture
@@ -150,7 +153,8 @@ def flows_in(model: FlowDensity, rows: int, seed: int) -> list[tuple[str, Any, A
     members, value = joint.continuous.model, joint.in_units(drawn)
     context = members.standard_context(joint.context_of(drawn.columns(joint.ordered)), len(value))
     found: list[tuple[str, Any, Any, Any]] = []
-    for place, member in enumerate(members.member_of):
+    for member in range(len(members.names)):
+        place = members.flows_of(member)[0]
         flow = members.flow(place)
         if isinstance(flow.base, FullMixture):
             continue  # a mixture of normals: a formula, and no map

@@ -22,7 +22,7 @@ def verify(
 
     The whole map from noise to the raw columns is checked, preprocessing included, at rows drawn from the
     model. Of a model of mixed columns, each flow of its continuous columns is checked, in the coordinates
-    that it sees. Exit code 1 if a check fails.
+    that it sees (one fold of each). Exit code 1 if a check fails.
     """
     with answering(json) as answer:
         import torch
@@ -45,7 +45,7 @@ def verify(
                     "mixtures of normals, all of them formulas; expected one with a flow."
                 )
             ok = all(report.ok for _, report in reports)
-            facts = [{"name": name, "ok": bool(report.ok), **report.to_dict()} for name, report in reports]
+            facts = [{**report.to_dict(), "name": name, "ok": bool(report.ok)} for name, report in reports]
             answer.give({"ok": ok, "flows": facts}, "\n".join(f"{name}\n{r}" for name, r in reports))
             if not ok:
                 raise typer.Exit(1)
