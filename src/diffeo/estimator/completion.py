@@ -19,6 +19,9 @@ from diffeo.distributions import FullMixture
 
 Array = NDArray[np.float64]
 
+#: Known numbers are clamped here, in units of about a standard deviation.
+_FAR = 1e3
+
 
 def proposals(
     base: FullMixture,
@@ -47,7 +50,9 @@ def proposals(
         if pattern.all():
             continue
         index = np.flatnonzero(place == k)
-        rows = torch.from_numpy(np.where(pattern, u[index], 0.0)) - shift[index]
+        # A proposal may be any law: of numbers so far out that their squares overflow it sees the edge.
+        near = np.clip(np.where(pattern, u[index], 0.0), -_FAR, _FAR)
+        rows = torch.from_numpy(near) - shift[index]
         drawn, log_density = _drawn(base, rows, pattern, draws, generator)
         drawn = drawn + shift[index][:, None, torch.from_numpy(~pattern)]
         filled[np.ix_(index, np.arange(draws), np.flatnonzero(~pattern))] = drawn.numpy()

@@ -239,10 +239,13 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
             prefix = prefix.rows(np.repeat(np.arange(len(prefix)), n_samples))
         return self.density_.drawn(n_samples, random_seed(random_state), prefix)
 
-    def conditional(self, /, *, context: Any = None, **fixed: Any) -> Given:
+    def conditional(
+        self, columns: Mapping[str, Any] | None = None, /, *, context: Any = None, **fixed: Any
+    ) -> Given:
         """Return p(other columns | fixed columns), for columns that come first in the model's order.
 
-        ``order_`` says the order; ``first=[…]`` chooses which columns lead it.
+        ``order_`` says the order; ``first=[…]`` chooses which columns lead it. Columns whose names are no
+        names of Python, or are ``context``, go into a dict: ``conditional({"context": 1})``.
 
         Raises:
             ConfigError: the columns are not the first of the model's order.
@@ -253,7 +256,7 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         [1, 1]
         """
         check_is_fitted(self, "density_")
-        return given(self.density_, context, fixed)
+        return given(self.density_, context, {**(columns or {}), **fixed})
 
     def impute(self, X: Any, n: int = 1, random_state: Any = None, *, proposals: int = 100) -> Imputed:
         """Fill the holes of ``X`` with ``n`` draws from p(missing cells | observed cells of the row).

@@ -90,7 +90,7 @@ def _one_row(schema: Schema, fixed: Mapping[str, Any], names: list[str]) -> Enco
     # A row that the schema can have, so that the table has the right types; then the fixed cells.
     state = np.zeros((1, len(order)), np.int64)
     value = np.array([[_some(variable) for variable in schema.variables]])
-    row = schema.decode(Encoded(state, value))
+    row = _with_left_out(schema, schema.decode(Encoded(state, value)))
     for name, given in fixed.items():
         try:
             row = _placed(row, schema, name, given)
@@ -113,6 +113,16 @@ def _one_row(schema: Schema, fixed: Mapping[str, Any], names: list[str]) -> Enco
     return encoded
 
 
+def _with_left_out(schema: Schema, row: Any) -> Any:
+    """Return an array of all columns, those that are left out (identifiers) empty; a frame as it is."""
+    kept = [k for k, column in enumerate(schema.columns) if column.coding is not None]
+    if schema.library != "numpy" or len(kept) == len(schema.columns):
+        return row
+    whole = np.zeros((len(row), len(schema.columns)), dtype=row.dtype)
+    whole[:, kept] = row
+    return whole
+
+
 def _some(variable: Variable) -> float:
     if not variable.numeric:
         return np.nan
@@ -127,7 +137,7 @@ def _some(variable: Variable) -> float:
 def _placed(row: Any, schema: Schema, name: str, given: Any) -> Any:
     """Return the one-row table with a cell changed."""
     if schema.library == "numpy":
-        place = [column.name for column in schema.columns if column.coding is not None].index(name)
+        place = [column.name for column in schema.columns].index(name)
         row[0, place] = given
         if row[0, place] != given and given == given:
             raise ValueError(f"an array of {row.dtype} holds {row[0, place]!r} for it")

@@ -27,7 +27,8 @@ class Imputed:
     Attributes:
         tables: as many frames as draws were asked for, each like the one given, without holes.
         effective: for each row, the effective sample size of its draws, (Σw)² / Σw²; a row whose missing
-            columns come last in the model's order is drawn exactly and has all its draws.
+            columns come last in the model's order is drawn exactly and has all its draws; 0 for a row whose
+            observed cells have density 0 in floating point: its draws are those of the proposal.
         proposals: how many candidates each row's draws were resampled from.
     """
 
@@ -62,10 +63,12 @@ def completed(
     marks = np.repeat(known, proposals, axis=0)
     filled, log_weight = _proposed(joint, repeated, marks, seed)
     table = log_weight.reshape(count, proposals)
-    table = table - table.max(1, keepdims=True)
-    weight = np.exp(np.where(np.isfinite(table), table, -np.inf))
+    known_of = np.isfinite(table).any(1, keepdims=True)
+    # Observed cells of density 0, to the last digit of a float, say nothing of which candidate is better.
+    table = np.where(known_of, np.where(np.isfinite(table), table, -np.inf), 0.0)
+    weight = np.exp(table - table.max(1, keepdims=True))
     weight /= weight.sum(1, keepdims=True)
-    effective = 1 / (weight**2).sum(1)
+    effective = np.where(known_of[:, 0], 1 / (weight**2).sum(1), 0.0)
     # One uniform offset a row and equal steps: draws repeat a candidate no more than its weight asks for.
     points = (np.arange(draws) + np.random.default_rng([seed, 7]).random((count, 1))) / draws
     edges = weight.cumsum(1)

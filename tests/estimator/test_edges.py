@@ -1,0 +1,81 @@
+"""Short clocks, cells far out, columns that are left out, and names that Python has taken."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from diffeo import FlowDensity
+from diffeo.errors import ConfigError
+from diffeo.estimator.budget import splits_in
+from diffeo.estimator.folds import folds_of
+from diffeo.estimator.table import Table
+
+
+def correlated(rows=200, seed=0):
+    x = np.random.default_rng(seed).normal(size=(rows, 3))
+    x[:, 1] += x[:, 0]
+    return x
+
+
+@pytest.fixture(scope="module")
+def gaussian():
+    return FlowDensity("gaussian", max_steps=1, random_state=0).fit(correlated())
+
+
+@pytest.mark.filterwarnings("error")
+def test_cells_far_beyond_all_others_disturb_no_draw(gaussian):
+    holes = correlated(4, seed=1)
+    holes[:, 1] = np.nan
+    alone = gaussian.impute(holes[2:], random_state=0)
+    holes[0, 0], holes[1, 2] = 1e200, -1e60
+    found = gaussian.impute(holes, random_state=0)
+    table = found.tables[0]
+    assert np.isfinite(table).all()
+    assert table[0, 0] == 1e200
+    assert found.effective[2:] == pytest.approx(alone.effective, rel=0.2)
+    assert (np.abs(table[2:, 1]) < 10).all()
+
+
+def test_an_array_with_an_identifier_is_conditioned_on():
+    draws = np.random.default_rng(0)
+    x = np.empty((60, 3), dtype=object)
+    x[:, 0] = [f"patient {k}" for k in range(60)]
+    x[:, 1] = draws.choice(["a", "b"], 60)
+    x[:, 2] = draws.normal(size=60)
+    model = FlowDensity(
+        "gaussian", kinds={"x0": "identifier"}, first=["x1"], max_steps=1, random_state=0
+    ).fit(x)
+    given = model.conditional(x1="a")
+    assert given.sample(3, random_state=0)[:, 0].tolist() == ["a"] * 3
+    assert (np.isfinite(given.score_samples(x)) == (x[:, 1] == "a")).all()
+
+
+def test_a_column_may_be_called_context():
+    draws = np.random.default_rng(0)
+    frame = pd.DataFrame({"context": draws.choice(["a", "b"], 60), "a b": draws.normal(size=60)})
+    model = FlowDensity("gaussian", max_steps=1, random_state=0).fit(frame)
+    assert set(model.conditional({"context": "b"}).sample(4, random_state=0)["context"]) == {"b"}
+    with pytest.raises(ConfigError, match="no column is fixed"):
+        model.conditional()
+
+
+def test_one_split_stands_for_five_where_a_table_is_wide_and_the_time_short():
+    assert splits_in(500, 10.0) == 1
+    assert splits_in(500, 100.0) == splits_in(20, 10.0) == splits_in(500, np.inf) == 5
+    (train, held), *others = folds_of(100, 0, splits=1)
+    assert (len(train), len(held), others) == (80, 20, [])
+    assert not set(train) & set(held)
+
+
+def test_classical_members_read_as_many_rows_as_there_is_time_for():
+    x = np.random.default_rng(0).normal(size=(3_000, 40))
+    folds = [(np.arange(2_700), np.arange(2_700, 3_000))]
+    table = Table(x, folds, None, None, None, seed=0)
+    assert len(table.classical("standard").whole.u) == 2_700
+    assert len(table.classical("standard", seconds=1e-6).whole.u) == 800
+
+
+def test_a_report_says_what_there_was_no_time_for():
+    model = FlowDensity(time_budget=1e-3, random_state=0).fit(correlated(100))
+    assert "no kernel density" in model.report_
+    assert np.isfinite(model.held_out_nats_)
