@@ -124,10 +124,10 @@ def test_what_is_refused(diffeo, people, tmp_path, options, message):
 
 
 def test_the_flows_of_a_mixture_are_verified_where_they_have_density(diffeo, tmp_path, monkeypatch):
-    x = np.random.default_rng(1).normal(size=(60, 2))
-    x[:, 1] += x[:, 0] ** 2
-    frame = pl.DataFrame({"a": 1e6 + x[:, 0], "b": x[:, 1], "c": ["u", "v"] * 30})
-    FlowDensity("affine", max_steps=10, random_state=0).fit(frame).save(tmp_path / "m")
+    x = np.random.default_rng(1).normal(size=(200, 2))
+    x[:, 1] = x[:, 0] ** 2 + 0.1 * x[:, 1]
+    frame = pl.DataFrame({"a": 1e6 + x[:, 0], "b": x[:, 1], "c": ["u", "v"] * 100})
+    FlowDensity("affine", max_steps=100, random_state=0).fit(frame).save(tmp_path / "m")
     real, seen = library.diagnostics.verify, []
 
     def quick(flow, u, context):

@@ -63,12 +63,12 @@ def completed(
     marks = np.repeat(known, proposals, axis=0)
     filled, log_weight = _proposed(joint, repeated, marks, seed)
     table = log_weight.reshape(count, proposals)
-    known_of = np.isfinite(table).any(1, keepdims=True)
+    likely = np.asarray(np.isfinite(table).any(axis=1))
     # Observed cells of density 0, to the last digit of a float, say nothing of which candidate is better.
-    table = np.where(known_of, np.where(np.isfinite(table), table, -np.inf), 0.0)
+    table = np.where(likely[:, None], np.where(np.isfinite(table), table, -np.inf), 0.0)
     weight = np.exp(table - table.max(1, keepdims=True))
     weight /= weight.sum(1, keepdims=True)
-    effective = np.where(known_of[:, 0], 1 / (weight**2).sum(1), 0.0)
+    effective = np.where(likely, 1 / (weight**2).sum(1), 0.0)
     # One uniform offset a row and equal steps: draws repeat a candidate no more than its weight asks for.
     points = (np.arange(draws) + np.random.default_rng([seed, 7]).random((count, 1))) / draws
     edges = weight.cumsum(1)
