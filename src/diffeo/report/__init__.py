@@ -1,0 +1,5 @@
+"""One report of a density and rows: a page that needs no network, a summary in words, JSON, a terminal."""
+
+from diffeo.report.examination import Examination, Section, examine
+
+__all__ = ["Examination", "Section", "examine"]
