@@ -41,8 +41,16 @@ def of_column(key: str, name: str, rows: NDArray[Any], draws: NDArray[Any], said
         plot.line(np.array([k - 0.45, k + 0.45]), np.array([other[k], other[k]]), "model strong")
     if numeric:
         plot = _with_edges(plot, labels)
-    return Drawing(key, name, about, plot.svg(key, name, about), ("bin", "rows", "draws"), tuple(table),
-                   f"{said}{'; ' if said and holes else ''}{holes}", "columns")  # fmt: skip
+    return Drawing(
+        key,
+        name,
+        about,
+        plot.svg(key, name, about),
+        ("bin", "rows", "draws"),
+        tuple(table),
+        f"{said}{'; ' if said and holes else ''}{holes}",
+        "columns",
+    )
 
 
 def _with_edges(plot: Plot, labels: Sequence[str]) -> Plot:
@@ -103,14 +111,22 @@ def of_coverage(found: Coverage) -> Drawing:
             f"region of {100 * nominal:.1f} %: holds {100 * actual:.1f} % of the rows",
             found.nominal,
         )
-    table = [(f"{100 * a:.1f} %", f"{100 * b:.1f} %", f"± {100 * c:.1f} %")
-             for a, b, c in zip(found.nominal, found.actual, found.band, strict=True)]  # fmt: skip
+    table = [
+        (f"{100 * a:.1f} %", f"{100 * b:.1f} %", f"± {100 * c:.1f} %")
+        for a, b, c in zip(found.nominal, found.actual, found.band, strict=True)
+    ]
     about = (
         f"Coverage of highest-density regions. {found.in_words()} The band is two standard errors of "
         f"chance."
     )
-    return Drawing("coverage", "Coverage", about, plot.svg("coverage", "Coverage", about),
-                   ("should hold", "holds", "chance"), tuple(table[::2]))  # fmt: skip
+    return Drawing(
+        "coverage",
+        "Coverage",
+        about,
+        plot.svg("coverage", "Coverage", about),
+        ("should hold", "holds", "chance"),
+        tuple(table[::2]),
+    )
 
 
 def of_pit(found: PIT, k: int, key: str) -> Drawing:
@@ -133,8 +149,16 @@ def of_pit(found: PIT, k: int, key: str) -> Drawing:
         f"after correction)."
     )
     table = tuple((f"{edges[b]:.2f} … {edges[b + 1]:.2f}", f"{density[b]:.2f}") for b in range(bins))
-    return Drawing(key, name, about, plot.svg(key, f"PIT of {name}", about), ("part", "density"), table,
-                   f"the model's law is {found.shapes[k]}", "pit")  # fmt: skip
+    return Drawing(
+        key,
+        name,
+        about,
+        plot.svg(key, f"PIT of {name}", about),
+        ("part", "density"),
+        table,
+        f"the model's law is {found.shapes[k]}",
+        "pit",
+    )
 
 
 def of_latent(found: Latent) -> Drawing:
@@ -157,10 +181,18 @@ def of_latent(found: Latent) -> Drawing:
         f"Quantiles of each latent column less those of a standard normal: flat at 0 where right. "
         f"{found.in_words()}"
     )
-    table = tuple((name, f"{100 * gap:.2f} %", number(float(p)))
-                  for name, gap, p in zip(found.columns, found.gaps, found.column_p, strict=True))  # fmt: skip
-    return Drawing("latent", "Latent", about, plot.svg("latent", "Latent quantiles", about),
-                   ("column", "largest distance from Φ", "p, corrected"), table)  # fmt: skip
+    table = tuple(
+        (name, f"{100 * gap:.2f} %", number(float(p)))
+        for name, gap, p in zip(found.columns, found.gaps, found.column_p, strict=True)
+    )
+    return Drawing(
+        "latent",
+        "Latent",
+        about,
+        plot.svg("latent", "Latent quantiles", about),
+        ("column", "largest distance from Φ", "p, corrected"),
+        table,
+    )
 
 
 def of_likelihood(rows: Rows, draws: Rows) -> Drawing:
@@ -192,15 +224,26 @@ def of_likelihood(rows: Rows, draws: Rows) -> Drawing:
         "Log-density of the rows (bars) and of draws from the model (lines). The two agree where the "
         "rows follow the model."
     )
-    return Drawing("likelihood", "Log-density", about, plot.svg("likelihood", "Log-density", about),
-                   ("log p", "rows", "draws"), tuple(table))  # fmt: skip
+    return Drawing(
+        "likelihood",
+        "Log-density",
+        about,
+        plot.svg("likelihood", "Log-density", about),
+        ("log p", "rows", "draws"),
+        tuple(table),
+    )
 
 
 def of_beside(found: HeldOut) -> Drawing:
     """Draw nats of the model beside other densities, as intervals."""
     entries = [("this model", found.nats, found.error), *((b.name, b.nats, b.error) for b in found.beside)]
-    return of_intervals("nats", "Nats a row", "nats a row", [(n, v, v - 2 * e, v + 2 * e) for n, v, e in entries],
-                        "Mean log p of the rows with two standard errors: the higher the better.")  # fmt: skip
+    return of_intervals(
+        "nats",
+        "Nats a row",
+        "nats a row",
+        [(n, v, v - 2 * e, v + 2 * e) for n, v, e in entries],
+        "Mean log p of the rows with two standard errors: the higher the better.",
+    )
 
 
 def of_intervals(
@@ -209,8 +252,13 @@ def of_intervals(
     """Draw a value and its interval for each name."""
     known = [v for _, *values in entries for v in values if np.isfinite(v)] or [0.0]
     margin = 0.08 * (max(known) - min(known)) or 0.5
-    plot = Plot((min(known) - margin, max(known) + margin), (-0.6, len(entries) - 0.4), label, "",
-                high=70 + 30 * len(entries))  # fmt: skip
+    plot = Plot(
+        (min(known) - margin, max(known) + margin),
+        (-0.6, len(entries) - 0.4),
+        label,
+        "",
+        high=70 + 30 * len(entries),
+    )
     for k, (name, value, low, high) in enumerate(reversed(entries)):
         told = f"{name}: {value:.4g} ({low:.4g} … {high:.4g})"
         if np.isfinite([low, high]).all():

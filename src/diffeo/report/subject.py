@@ -188,8 +188,12 @@ def _of_density(model: FlowDensity, data: Any, seed: int, most: int) -> Subject:
     digest = hashlib.sha256(
         encoded.state.tobytes() + np.ascontiguousarray(encoded.value).tobytes()
     ).hexdigest()
-    parameters = sum(p.numel() for part in (joint.mixed, continuous and continuous.model) if part is not None
-                     for p in part.parameters())  # fmt: skip
+    parameters = sum(
+        p.numel()
+        for part in (joint.mixed, continuous and continuous.model)
+        if part is not None
+        for p in part.parameters()
+    )
     card = {
         "model": f"FlowDensity(architecture={model.architecture!r}, random_state={model.random_state!r})",
         "columns": str(schema),
@@ -199,9 +203,19 @@ def _of_density(model: FlowDensity, data: Any, seed: int, most: int) -> Subject:
         f"{len(density.held):,} rows",
     }
     return Subject(
-        "the exact density of a table (FlowDensity)", names, rows, draws, density.held, _moulder(model, names),
-        card, tuple(model.report_.splitlines()), weights, read, len(encoded), digest,
-    )  # fmt: skip
+        "the exact density of a table (FlowDensity)",
+        names,
+        rows,
+        draws,
+        density.held,
+        _moulder(model, names),
+        card,
+        tuple(model.report_.splitlines()),
+        weights,
+        read,
+        len(encoded),
+        digest,
+    )
 
 
 def _as_numbers(numeric: bool, column: NDArray[Any], state: NDArray[np.int64]) -> Array:
@@ -259,9 +273,19 @@ def _of_flow(flow: Flow, names: tuple[str, ...], data: Any, seed: int, most: int
         "parameters": f"{sum(p.numel() for p in flow.parameters()):,}",
     }
     return Subject(
-        kind, names, rows, made(drawn, np.arange(len(drawn))), None, Moulder(flow, None, names, 1.0), card,
-        (), (), read, len(x), hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest(),
-    )  # fmt: skip
+        kind,
+        names,
+        rows,
+        made(drawn, np.arange(len(drawn))),
+        None,
+        Moulder(flow, None, names, 1.0),
+        card,
+        (),
+        (),
+        read,
+        len(x),
+        hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest(),
+    )
 
 
 def _matrix(data: Any, names: tuple[str, ...]) -> Array:

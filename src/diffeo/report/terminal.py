@@ -8,6 +8,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from diffeo.report.examination import Examination
+    from diffeo.report.svg import Drawing
 
 _BARS = "▁▂▃▄▅▆▇█"
 _MARKS = {"good": "[green]✓[/green]", "look": "[yellow]![/yellow]", "told": "[cyan]i[/cyan]"}
@@ -41,22 +42,27 @@ def show(found: Examination, console: Any = None) -> None:
         out.print(f"\n[bold]{escape(section.title)}[/bold]")
         for words in section.words:
             out.print(Text(words))
-        drawn = [one for one in section.drawings if one.group]
-        if drawn:
-            table = Table("column", "rows", "the model", "", box=None, pad_edge=False)
+        for drawn in _grouped(section.drawings):
+            table = Table(*map(escape, ("column", *drawn[0].headings[1:], "")), box=None, pad_edge=False)
             for one in drawn:
                 shares = [[_share(row[k]) for row in one.rows] for k in range(1, len(one.headings))]
-                bars = [sparkline(part) for part in shares] + [""] * (2 - len(shares))
+                bars = [sparkline(part) for part in shares]
                 table.add_row(*(Text(text) for text in (one.title[:30], *bars, one.note)))
             out.print(table)
         for caption, headings, rows in section.tables:
             if section.key in ("verification", "card"):
                 continue  # the words have said it, and the page has all of it
-            table = Table(*(Text(h) for h in headings), box=None, pad_edge=False, title_justify="left")
+            table = Table(*map(escape, headings), box=None, pad_edge=False)
             for row in rows:
                 table.add_row(*(Text(str(cell)) for cell in row))
             out.print(Text(caption, style="italic"))
             out.print(table)
+
+
+def _grouped(drawings: list[Drawing]) -> list[list[Drawing]]:
+    """Return the drawings that belong together, group by group."""
+    names = dict.fromkeys(one.group for one in drawings if one.group)
+    return [[one for one in drawings if one.group == name] for name in names]
 
 
 def _share(cell: Any) -> float:

@@ -1,0 +1,140 @@
+"""Is the fit right? Nats beside simple densities, the gap to held-out rows, coverage, PIT, latent, classifier."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffeo.diagnostics.fit import Gap, coverage, held_out, latent_normality, overfitting_gap, pit
+from diffeo.diagnostics.fit.finding import LEVEL
+from diffeo.report import figures
+from diffeo.report.draft import TESTED, Draft, Section, numeric
+from diffeo.report.subject import Rows
+
+Array = NDArray[np.float64]
+
+
+def judge_fit(draft: Draft) -> None:
+    """Write the section on the fit, and its verdict."""
+    from scipy.special import ndtr
+
+    section = draft.section("fit", "Is the fit right?")
+    rows, subject, some = draft.rows, draft.subject, draft.some()
+    beside, chosen = _simple_densities(rows)
+    nats = held_out(rows.log_p[chosen], beside)
+    draft.figures["nats"] = nats
+    section.words.append(nats.in_words().replace("held-out rows have", "rows have"))
+    if nats.beside:
+        section.drawings.append(figures.of_beside(nats))
+    if subject.held is not None:
+        _say_gap(draft, section, overfitting_gap(rows.log_p, subject.held))
+    covered = coverage(rows.log_p, subject.draws.log_p, seed=draft.seed)
+    draft.find(section, "coverage", covered)
+    section.drawings.append(figures.of_coverage(covered))
+    verdicts = {"coverage": covered.p}
+    if some.residuals is not None and np.isfinite(some.residuals).all():
+        transforms = pit(ndtr(some.residuals), subject.columns)
+        draft.find(section, "pit", transforms)
+        worst = np.argsort(-transforms.gaps)[:12]
+        section.drawings += [figures.of_pit(transforms, int(k), f"pit{k}") for k in worst]
+        latent = latent_normality(some.residuals, subject.columns, seed=draft.seed)
+        draft.find(section, "latent", latent)
+        section.drawings.append(figures.of_latent(latent))
+        verdicts |= {"conditionals (PIT)": float(transforms.p.min()), "latent": latent.p}
+    else:
+        section.words.append("The base is not standard normal: PIT and latent are not tested.")
+    told = _classified(some, subject.draws, draft.seed)
+    if told is not None:
+        draft.figures["classifier"] = told
+        section.words.append(str(told))
+        verdicts["classifier"] = told.p_value
+    _conclude(draft, verdicts, covered.worst)
+
+
+def _conclude(draft: Draft, verdicts: dict[str, float], worst: float) -> None:
+    """Say in the summary whether the density can be trusted; several tests are corrected for."""
+    level = LEVEL / len(verdicts)
+    speaking = [name for name, p in verdicts.items() if p <= level]
+    quiet = [name for name in verdicts if name not in speaking]
+    draft.figures["tests"] = verdicts
+    if not speaking:
+        draft.say(
+            "good",
+            f"As far as {len(draft.rows):,} rows can tell, the density is right: {_listed(quiet)} find "
+            f"nothing "
+            "wrong.",
+        )
+        return
+    others = f" {_listed(quiet)} find nothing." if quiet else ""
+    draft.say(
+        "look",
+        f"The density is not exactly that of these rows: {_listed(speaking)} say so.{others} The "
+        f"regions of "
+        f"highest density are off by {100 * worst:.1f} % of the rows at most.",
+    )
+
+
+def _listed(names: list[str]) -> str:
+    text = names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+    return text[:1].upper() + text[1:] if text else text
+
+
+def _say_gap(draft: Draft, section: Section, gap: Gap) -> None:
+    """Say whether the rows are likelier than those that were held out of the fit."""
+    draft.figures["gap"] = gap
+    size = f"{abs(gap.gap):.3f} ± {gap.error:.3f} nats a row"
+    if gap.p > LEVEL:
+        said = f"These rows are as likely as the rows that the fit held out (a difference of {size})."
+    elif gap.gap > 0:
+        said = (
+            f"These rows are {size} likelier than the rows that the fit held out: they were probably "
+            f"trained "
+            "on, and the tests of the fit are kinder than they should be. Report on rows that took no part."
+        )
+    else:
+        said = (
+            f"These rows are {size} less likely than the rows that the fit held out: they come from "
+            f"elsewhere, "
+            "or the fit was chosen by its held-out rows."
+        )
+    section.words.append(said)
+    draft.say("good" if gap.p > LEVEL else "look", said)
+
+
+def _simple_densities(rows: Rows) -> tuple[dict[str, Array], NDArray[np.int64]]:
+    """Return log p under densities fitted to the other half of the rows, and the rows that they are of.
+
+    Columns with steps, labels or holes have no density that these could be compared with.
+    """
+    columns = list(rows.columns.values())
+    everything = np.arange(len(rows))
+    if not all(numeric(c) and np.isfinite(c).all() and len(np.unique(c)) > 0.5 * len(c) for c in columns):
+        return {}, everything
+    x = np.stack(columns, 1)[: 2 * TESTED]
+    if len(x) < 10 * (x.shape[1] + 1):
+        return {}, everything
+    from diffeo.friends import Gaussian, GaussianMixture
+
+    half = np.arange(len(x)) % 2 == 0
+    found: dict[str, Array] = {}
+    makers: list[tuple[str, Any]] = [("a Gaussian", Gaussian())]
+    if len(x) >= 200:
+        makers.append(("a Gaussian mixture", GaussianMixture(components=(2, 5), covariances=("full",))))
+    for name, friend in makers:
+        log_p = np.empty(len(x))
+        for mine in (half, ~half):
+            log_p[mine] = friend.fit(x[~mine]).log_prob(x[mine])
+        found[f"{name}, fitted to the other half of the rows"] = log_p
+    return found, everything[: len(x)]
+
+
+def _classified(rows: Rows, draws: Rows, seed: int) -> Any:
+    """Return what a classifier finds between rows and draws; None where it cannot be asked."""
+    from diffeo.diagnostics.samples import classifier_two_sample
+
+    fine = draws.numbers[np.isfinite(draws.numbers).all(1)]
+    if rows.numbers.shape[1] != fine.shape[1] or min(len(rows), len(fine)) < 30:
+        return None  # holes among the ones and not among the others: the columns' tests say so
+    return classifier_two_sample(rows.numbers, fine[: len(rows)], seed, most=2000)
