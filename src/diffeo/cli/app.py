@@ -13,6 +13,7 @@ from diffeo.cli.compare import compare
 from diffeo.cli.fit import fit
 from diffeo.cli.info import info
 from diffeo.cli.options import Device, Json, Seed
+from diffeo.cli.report import report
 from diffeo.cli.sample import sample
 from diffeo.cli.score import score
 from diffeo.cli.toys import toys
@@ -28,7 +29,7 @@ app = typer.Typer(
     epilog="For example: diffeo fit table.csv -o model.safetensors, then diffeo score model.safetensors "
     "table.csv. With DIFFEO_DEBUG=1 an error shows its traceback.",
 )
-for _command in (fit, score, sample, verify, info, compare, toys):
+for _command in (fit, score, sample, verify, report, info, compare, toys):
     app.command()(_command)
 
 

@@ -104,19 +104,18 @@ def compare_reference(draft: Draft, before: Rows) -> None:
         if moved
         else f"None of {len(found.columns)} columns moved since the reference by more than chance explains."
     )
-    drifted = bool(moved)
     if len(finite):
         gap = overfitting_gap(draft.rows.log_p, finite)
-        drifted |= gap.p <= LEVEL
         which = "likelier" if gap.gap > 0 else "less likely"
         said += (
-            f" These rows are {abs(gap.gap):.3f} ± {gap.error:.3f} nats a row {which} than the reference's."
+            f" These rows are {abs(gap.gap):.3f} ± {gap.error:.3f} nats a row {which} than the reference's"
         )
+        said += ", as they would be if the reference was trained on." if gap.gap < 0 else "."
         draft.figures["drift_gap"] = gap
     if len(finite) < len(before):
         said += f" {len(before) - len(finite)} of the reference's rows have density 0."
     section.words.append(said)
-    draft.say("look" if drifted else "good", said)
+    draft.say("look" if moved else "good", said)
     draft.figures["drift"] = found
     section.tables.append(("Columns, those that moved most first", *_moved(found, 20)))
 

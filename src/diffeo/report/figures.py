@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from diffeo.report.svg import Drawing, Plot, number
 
 Array = NDArray[np.float64]
 
-_BINS, _LEVELS = 24, 12
+_BINS, _STEPS, _LEVELS = 24, 30, 12
 
 
 def of_column(key: str, name: str, rows: NDArray[Any], draws: NDArray[Any], said: str) -> Drawing:
@@ -68,7 +70,7 @@ def _binned(rows: NDArray[Any], draws: NDArray[Any]) -> tuple[list[str], Array, 
     if not len(own):
         return [], np.zeros(0), np.zeros(0), share
     values = np.unique(own)
-    if len(values) <= _LEVELS:
+    if len(values) <= _STEPS:
         edges = np.concatenate([[-np.inf], (values[1:] + values[:-1]) / 2, [np.inf]])
         labels = [f"{value:.4g}" for value in values]
     else:
@@ -76,7 +78,7 @@ def _binned(rows: NDArray[Any], draws: NDArray[Any]) -> tuple[list[str], Array, 
         if not low < high:
             low, high = float(own.min()), float(own.max())
         inner = np.linspace(low, high, _BINS + 1)
-        labels = [f"{a:.4g} … {b:.4g}" for a, b in zip(inner[:-1], inner[1:], strict=True)]
+        labels = [f"{a:.4g} … {b:.4g}" for a, b in itertools.pairwise(inner)]
         edges = np.concatenate([[-np.inf], inner[1:-1], [np.inf]])
     counted = [np.histogram(v, edges)[0] / max(len(all_), 1) for v, all_ in ((own, rows), (other, draws))]
     return labels, counted[0], counted[1], share
@@ -258,6 +260,7 @@ def of_intervals(
         label,
         "",
         high=70 + 30 * len(entries),
+        y_ticks=False,
     )
     for k, (name, value, low, high) in enumerate(reversed(entries)):
         told = f"{name}: {value:.4g} ({low:.4g} … {high:.4g})"
@@ -267,8 +270,6 @@ def of_intervals(
             plot.dot(value, k, "dot", told, 5)
             end = "end" if plot.across(value) > 340 else "start"
             at = plot.across(value) + (-8 if end == "end" else 8)
-            from html import escape
-
             shown = name if len(name) <= 48 else name[:47] + "…"
             plot.marks.append(
                 f'<text x="{at:.1f}" y="{plot.up(k) - 8:.1f}" text-anchor="{end}">{escape(shown)}</text>'

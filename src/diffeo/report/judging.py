@@ -1,4 +1,4 @@
-"""Is the fit right? Nats beside simple densities, the gap to held-out rows, coverage, PIT, latent, classifier."""
+"""Is the fit right? Nats, the gap to held-out rows, coverage, conditionals, latent, a classifier."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ def _conclude(draft: Draft, verdicts: dict[str, float], worst: float) -> None:
             "wrong.",
         )
         return
-    others = f" {_listed(quiet)} find nothing." if quiet else ""
+    others = f" {_listed(quiet)} {'finds' if len(quiet) == 1 else 'find'} nothing." if quiet else ""
     draft.say(
         "look",
-        f"The density is not exactly that of these rows: {_listed(speaking)} say so.{others} The "
+        f"The density is not exactly that of these rows: {_listed(speaking)} {'says' if len(speaking) == 1 else 'say'} so.{others} The "
         f"regions of "
         f"highest density are off by {100 * worst:.1f} % of the rows at most.",
     )

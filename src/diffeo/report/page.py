@@ -101,7 +101,8 @@ def _figure(one: Drawing) -> str:
     name = escape(one.title, quote=True)
     return (
         f"<figure><figcaption><strong>{escape(one.title)}</strong> {note}</figcaption>"
-        f'<div class="picture" tabindex="0" role="group" aria-label="{name}: arrow keys read its marks">{one.svg}</div>'
+        f'<div class="picture" tabindex="0" role="group" aria-label="{name}: arrow keys read its marks">'
+        f"{one.svg}</div>"
         f"{inside}</figure>"
     )
 
@@ -129,9 +130,11 @@ def _choice(key: str, label: str, names: Sequence[str], chosen: int) -> str:
 
 def _pairs(names: Sequence[str]) -> str:
     return (
-        '<figure id="pairs"><figcaption><strong>Pairs</strong> <span>rows (filled) and draws from the model (rings)'
-        f'</span></figcaption><p class="controls">{_choice("pair-x", "across", names, 0)}'
-        f'{_choice("pair-y", "up", names, 1)}<label><input type="checkbox" id="pair-rows" checked> rows</label> '
+        '<figure id="pairs"><figcaption><strong>Pairs</strong> <span>rows (filled) and draws from the model '
+        f'(rings)</span></figcaption><p class="controls">'
+        f"{_choice('pair-x', 'across', names, 0)}"
+        f"{_choice('pair-y', 'up', names, 1)}"
+        '<label><input type="checkbox" id="pair-rows" checked> rows</label> '
         '<label><input type="checkbox" id="pair-draws" checked> draws</label></p>'
         '<svg id="pair-picture" viewBox="0 0 560 420" role="img" aria-label="Scatter of two columns"></svg>'
         "<noscript><p>The pairs are drawn by a script; the table below compares "
@@ -142,13 +145,15 @@ def _pairs(names: Sequence[str]) -> str:
 def _moulding(told: dict[str, Any]) -> str:
     names, last = told["columns"], len(told["stages"]) - 1
     return (
-        '<figure id="mould"><figcaption><strong>z → x</strong> <span>colour: the local volume change, log |det|, blue '
-        "where space shrank, red where it grew; the density is the noise's divided by "
+        '<figure id="mould"><figcaption><strong>z → x</strong> <span>colour: the local volume change, '
+        "log |det|, blue where space shrank, red where it grew; the density is the noise's divided by "
         "it</span></figcaption>"
         f'<p class="controls"><button type="button" id="mould-play">Play</button> '
         f'<label for="mould-stage">stage</label> <input type="range" id="mould-stage" min="0" max="{last}" '
         f'step="0.05" value="{last}"> <output id="mould-name" for="mould-stage"></output></p>'
-        f'<p class="controls">{_choice("mould-x", "across", names, 0)}{_choice("mould-y", "up", names, 1)}</p>'
-        '<svg id="mould-picture" viewBox="0 0 560 420" role="img" aria-label="Points moving from noise to data"></svg>'
+        f'<p class="controls">{_choice("mould-x", "across", names, 0)}'
+        f"{_choice('mould-y', 'up', names, 1)}</p>"
+        '<svg id="mould-picture" viewBox="0 0 560 420" role="img" '
+        'aria-label="Points moving from noise to data"></svg>'
         "<noscript><p>The moulding is played by a script.</p></noscript></figure>"
     )

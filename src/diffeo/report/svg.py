@@ -54,6 +54,7 @@ class Plot:
     marks: list[str] = field(default_factory=list[str])
     x_names: Sequence[str] = ()
     high: int = _HIGH
+    y_ticks: bool = True
 
     def across(self, value: float) -> float:
         """Return where a value of x stands, in pixels."""
@@ -80,15 +81,13 @@ class Plot:
         """Add a rectangle."""
         x, y = self.across(left), self.up(high)
         wide, tall = max(self.across(right) - x, 0.5), max(self.up(low) - y, 0.0)
-        self.marks.append(
-            f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{tall:.1f}"{_told(told)}/>'
-        )
+        place = f'x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{tall:.1f}"'
+        self.marks.append(f'<rect class="{kind}" {place}{_told(told)}/>')
 
     def dot(self, x: float, y: float, kind: str, told: str = "", radius: float = 3) -> None:
         """Add a point."""
-        self.marks.append(
-            f'<circle class="{kind}" cx="{self.across(x):.1f}" cy="{self.up(y):.1f}" r="{radius}"{_told(told)}/>'
-        )
+        place = f'cx="{self.across(x):.1f}" cy="{self.up(y):.1f}" r="{radius}"'
+        self.marks.append(f'<circle class="{kind}" {place}{_told(told)}/>')
 
     def hand(self, x: float, told: str, y: Array) -> None:
         """Add a column that cannot be seen and that tells of itself."""
@@ -103,13 +102,14 @@ class Plot:
         """Return the picture."""
         axes = [f'<g class="axis"><path d="M{_LEFT},{_TOP}V{self.high - _BOTTOM}H{_WIDE - _RIGHT}"/>']
         if self.x_names:
-            for k, name in enumerate(self.x_names):
-                shown = name if len(name) <= 12 else name[:11] + "…"
-                axes.append(_text(self.across(k), self.high - _BOTTOM + 16, shown, "middle"))
+            axes += [
+                _text(self.across(k), self.high - _BOTTOM + 16, _short(name), "middle")
+                for k, name in enumerate(self.x_names)
+            ]
         else:
             for value in ticks(*self.x):
                 axes.append(_text(self.across(value), self.high - _BOTTOM + 16, number(value), "middle"))
-        for value in ticks(*self.y, 4):
+        for value in ticks(*self.y, 4) if self.y_ticks else ():
             at = self.up(value)
             axes.append(f'<path class="grid" d="M{_LEFT},{at:.1f}H{_WIDE - _RIGHT}"/>')
             axes.append(_text(_LEFT - 6, at + 4, number(value), "end"))
@@ -150,6 +150,10 @@ def ticks(low: float, high: float, count: int = 6) -> list[float]:
     step = next(size * k for k in (1, 2, 5, 10) if size * k >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)
     return [round(k * step, 12) + 0.0 for k in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _short(name: str, most: int = 12) -> str:
+    return name if len(name) <= most else name[: most - 1] + "…"
 
 
 def _told(text: str) -> str:
