@@ -32,9 +32,12 @@ def test_it_verifies_the_model_and_writes_what_it_promises(ran):
         "data.csv",
         "samples.csv",
         "moulding.png",
+        "report.html",
     }
     assert (folder / "moulding.png").read_bytes().startswith(b"\x89PNG")
     assert "The five least likely rows" in said
+    assert "by sex" in said
+    assert any("Between groups of 'sex'" in line for line in facts["report"])
     assert pl.read_csv(folder / "samples.csv").shape == (1000, 9)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from diffeo import FlowDensity
 from diffeo.report import examine
+from diffeo.toys import TOYS
 
 HOSTILE = "</script><script>window.hacked = 1</script>\"'&<img src=x onerror=hacked=2>"
 
@@ -38,9 +39,7 @@ def examined(fitted):
 @pytest.fixture(scope="session")
 def numbers():
     """A flow of numbers, whose report has pairs and a moulding to play."""
-    draws = np.random.default_rng(0)
-    x = draws.normal(size=(300, 2)).cumsum(1)
-    names = ["a", HOSTILE]
-    frame = pl.DataFrame(dict(zip(names, x.T, strict=True)))
-    model = FlowDensity("affine", max_steps=5, random_state=0).fit(frame)
+    x = TOYS["moons"].sample(400, seed=0).double().numpy()
+    frame = pl.DataFrame(dict(zip(["a", HOSTILE], x.T, strict=True)))
+    model = FlowDensity("spline-coupling", max_steps=40, random_state=0).fit(frame)
     return examine(model, frame, name="numbers")

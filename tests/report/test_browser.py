@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+from html import unescape
 
 import pytest
 
@@ -15,7 +16,7 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 
 pytestmark = pytest.mark.skipif(
     BROWSER is None,
-    reason="NO CHROMIUM HERE: the page was not opened in any browser (apt-get install chromium)",
+    reason="NO CHROMIUM HERE: no browser opened the page (apt-get install chromium)",
 )
 
 PROBE = """
@@ -72,16 +73,14 @@ document.body.append(out);
 def opened(text, folder, width):
     path = folder / f"page{width}.html"
     path.write_text(text.replace("</body>", PROBE + "</body>"), encoding="utf-8")
+    told = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"]
+    told += [f"--user-data-dir={folder / 'profile'}", f"--window-size={width},1200", "--dump-dom"]
     found = subprocess.run(
-        [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0",
-         f"--user-data-dir={folder / 'profile'}", f"--window-size={width},1200", "--dump-dom", path.as_uri()],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        [BROWSER, *told, path.as_uri()], capture_output=True, text=True, timeout=120, check=False
+    )
     console = [line for line in found.stderr.splitlines() if "CONSOLE" in line]
     written = re.search(r'<pre id="seen">(.*?)</pre>', found.stdout, re.DOTALL)
     assert written, found.stderr[-2000:]
-    from html import unescape
-
     return json.loads(unescape(written.group(1))), console
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from diffeo.bijections import Bijection, Chain, Coupling, Log, Mask, Permutation, Standardize, Whiten
 from diffeo.cli.answer import Answer, print_json
+from diffeo.cli.demo_report import findings, write_report
 from diffeo.cli.demo_text import Competitor, Page, file_table, sample_table, standing, strangest_table
 from diffeo.conditioners import MLP
 from diffeo.distributions import DiagonalNormal
@@ -82,6 +83,9 @@ def run(answer: Answer, *, output: str, seed: int, device: str, time_budget: flo
     _frame(x).write_csv(files["data"])
     samples.write_csv(files["samples"])
     _draw(plane, files["picture"], seed=seed, device=device, time_budget=time_budget)
+    files["report"] = folder / "report.html"
+    reported = write_report(files["report"], seed=seed, time_budget=time_budget)
+    page.section("A report of another table: 442 people with diabetes, by sex", findings(reported))
     page.section(
         "Written",
         file_table(files),
@@ -99,6 +103,7 @@ def run(answer: Answer, *, output: str, seed: int, device: str, time_budget: flo
                 },
                 "flow_wins": wins,
                 "verified": report.ok,
+                "report": reported.in_words().split("\n"),
                 "least_likely_rows": [row + 1 for row in strangest],
                 "files": {name: str(path) for name, path in files.items()},
                 "warnings": answer.warnings,

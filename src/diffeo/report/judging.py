@@ -63,16 +63,15 @@ def _conclude(draft: Draft, verdicts: dict[str, float], worst: float) -> None:
         draft.say(
             "good",
             f"As far as {len(draft.rows):,} rows can tell, the density is right: {_listed(quiet)} find "
-            f"nothing "
-            "wrong.",
+            "nothing wrong.",
         )
         return
+    verb = "says" if len(speaking) == 1 else "say"
     others = f" {_listed(quiet)} {'finds' if len(quiet) == 1 else 'find'} nothing." if quiet else ""
     draft.say(
         "look",
-        f"The density is not exactly that of these rows: {_listed(speaking)} {'says' if len(speaking) == 1 else 'say'} so.{others} The "
-        f"regions of "
-        f"highest density are off by {100 * worst:.1f} % of the rows at most.",
+        f"The density is not exactly that of these rows: {_listed(speaking)} {verb} so.{others} The regions "
+        f"of highest density are off by {100 * worst:.1f} % of the rows at most.",
     )
 
 

@@ -130,7 +130,7 @@ def _choice(key: str, label: str, names: Sequence[str], chosen: int) -> str:
 
 def _pairs(names: Sequence[str]) -> str:
     return (
-        '<figure id="pairs"><figcaption><strong>Pairs</strong> <span>rows (filled) and draws from the model '
+        '<figure id="pairs"><figcaption><strong>Pairs</strong> <span>rows (filled) and draws of the model '
         f'(rings)</span></figcaption><p class="controls">'
         f"{_choice('pair-x', 'across', names, 0)}"
         f"{_choice('pair-y', 'up', names, 1)}"
