@@ -70,7 +70,7 @@ def _conclude(draft: Draft, verdicts: dict[str, float], worst: float) -> None:
     others = f" {_listed(quiet)} {'finds' if len(quiet) == 1 else 'find'} nothing." if quiet else ""
     draft.say(
         "look",
-        f"The density is not exactly that of these rows: {_listed(speaking)} {verb} so.{others} The regions "
+        f"The density is not exactly that of these rows: {_listed(speaking)} {verb} so.{others} Regions "
         f"of highest density are off by {100 * worst:.1f} % of the rows at most.",
     )
 
