@@ -18,7 +18,7 @@ def sparkline(values: Any) -> str:
     """Return bars as high as the values.
 
     >>> sparkline([0.0, 1.0, 4.0])
-    '▁▂█'
+    '▁▃█'
     """
     found = np.asarray(values, dtype=np.float64)
     top = float(found.max(initial=0.0))
