@@ -42,6 +42,10 @@ ALLOWED: Mapping[tuple[str, str], str] = {
         "kernels/native/source/diffeo.cpp",
         "compiled code",
     ): "the kernels' own text, which the user's compiler makes a library of",
+    (
+        "diagnostics/__init__.py",
+        "importlib.import_module",
+    ): "imports one folder of this package, named by a constant, which stands a layer above",
     ("training/config.py", "compile"): "the name of a setting",
     ("kernels/native/build.py", "subprocess"): "runs the C++ compiler on this package's own sources",
     ("kernels/native/library.py", "ctypes"): "loads what the compiler made of them, by the digest of both",
