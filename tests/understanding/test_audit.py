@@ -65,7 +65,9 @@ def test_a_result_says_itself_in_words_and_json(gap):
 
 def test_weights_balance_what_was_planted(quiet):
     data = table(1_500, 6, "proxy")
-    result = diffeo.audit(quiet, data, group="g", **CHEAP)
+    result = diffeo.audit(quiet, data, group="g", sets=[["a", "c"]], **CHEAP)
+    assert [one.columns for one in result.joint] == [("a", "b", "c", "y"), ("a", "c")]
+    assert result.joint[1].low < 0.075 < result.joint[1].high  # the information of a shift of 0.8
     weights = result.reweight("independence")
     assert weights.weights.shape == (1_500,)
     assert weights.weights.mean() == pytest.approx(1.0)
@@ -109,6 +111,24 @@ def test_a_model_may_not_know_the_group(quiet):
     result = diffeo.audit(model, data, group="g", **CHEAP)
     assert hit("proxy", [[one.section, one.about] for one in result.findings])
     assert all(np.isnan(one.mass) for one in result.presence)
+    # c is not the model's: nothing says what to expect of the columns that are.
+    assert all(np.isnan(one.shortfall) and np.isfinite(one.nats) for one in result.fit)
+    same = diffeo.audit(model, data[["g", "a", "b"]], group="g", outcome="b", **CHEAP)
+    # p(a, b | g) knows the group: it gains what the group tells, some 0.08 nats.
+    assert all(-0.5 < one.shortfall < 0.3 and np.isnan(one.p) for one in same.fit)
+
+
+def test_labels_are_matched_as_they_are_written(quiet):
+    data = table(200, 10)
+    data["g"] = np.where(data["g"] == "f", "it's", 'a "b"')
+    model = diffeo.FlowDensity("gaussian", max_steps=5, random_state=0).fit(data[["a", "b"]])
+    result = diffeo.audit(
+        model, data[["g", "a", "b"]], group="g", population={"it's": 1, 'a "b"': 1}, **CHEAP
+    )
+    assert {one.group for one in result.presence} == {"it's", 'a "b"'}
+    data["g"] = np.where(data["g"] == "it's", 1.0, 2.0)
+    result = diffeo.audit(model, data[["g", "a", "b"]], group="g", population={1: 0.5, 2.0: 0.5}, **CHEAP)
+    assert {one.group for one in result.presence} == {"1", "2"}
 
 
 @pytest.mark.parametrize(

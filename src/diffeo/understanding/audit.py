@@ -225,7 +225,6 @@ def audit(
     density = GivenGroup.fit(groups, features, effort)
     test_rows = groups.rows.rows(groups.test)
     log_p = density.log_probs(test_rows)
-    scored, mass = _under_model(subject, groups, data, log_p)
     joint = [joint_proxy(groups, density, log_p, permutations, random_state)]
     for k, columns in enumerate(asked):
         own = GivenGroup.fit(groups, columns, effort)
@@ -233,6 +232,7 @@ def audit(
     of_outcome = None
     if outcome is not None:
         of_outcome = GivenGroup.fit(groups, [groups.outcome], effort, features)
+    scored, mass = _under_model(subject, groups, data, density, of_outcome)
     presence = presences(groups, log_p, mass, population)
     fit = group_fits(groups, *scored, permutations, random_state)
     proxies = column_proxies(groups, features, permutations, random_state)
@@ -269,15 +269,13 @@ def _place(groups: Groups, name: str) -> int:
 
 
 def _under_model(
-    subject: Subject, groups: Groups, data: Any, log_p: Array
+    subject: Subject, groups: Groups, data: Any, density: GivenGroup, of_outcome: GivenGroup | None
 ) -> tuple[tuple[Array, NDArray[np.int64], Array, Array], dict[str, float]]:
     """Return log p of rows, their groups, what is expected of each and its variance; and groups' masses."""
     kinds = len(groups.labels)
     own = subject.log_prob(subject.encode(data, "data"))[groups.kept]
     if groups.variables[groups.group].name not in subject.names:
-        # The model does not know the group: what p(x | group), learned apart, gives on the test rows.
-        member = groups.member[groups.test]
-        return (own[groups.test], member, log_p[np.arange(len(member)), member], np.zeros(kinds)), {}
+        return (*_without_group(subject, groups, own, density, of_outcome), np.full(kinds, np.nan)), {}
     table = subject.model.sample(_DRAWS, random_state=groups.test.size)
     drawn = subject.log_prob(subject.encode(table, "draws"))
     state = encoded(groups.schema, table).state[:, groups.group]
@@ -288,6 +286,24 @@ def _under_model(
         if len(values) > 1:
             mean[k], variance[k] = values.mean(), values.var() / len(values)
     return (own, groups.member, mean[groups.member], variance), mass
+
+
+def _without_group(
+    subject: Subject, groups: Groups, own: Array, density: GivenGroup, of_outcome: GivenGroup | None
+) -> tuple[Array, NDArray[np.int64], Array]:
+    """Return log p of test rows, their groups, and log p(x | group), learned apart, of the same columns.
+
+    It was learned from fewer rows for a smaller group, so that it says how much the group would tell the
+    model, but not whether the model is worse for it: there is no test.
+    """
+    rows, expected = groups.rows.rows(groups.test), np.zeros(len(groups.test))
+    told = [one for one in (density, of_outcome) if one is not None]
+    for one in told:
+        expected += one.joint.log_prob(one.rows(rows))
+    columns = {groups.variables[k].name for one in told for k in one.columns}
+    if columns != set(subject.names):
+        expected[:] = np.nan
+    return own[groups.test], groups.member[groups.test], expected
 
 
 def _tests(

@@ -27,12 +27,12 @@ class GroupFit:
         low: of its 95 % interval.
         high: as ``low``.
         expected: the mean log p that the model expects of this group, from its own draws; where the group
-            is not modelled, that of p(x | group) learned apart.
+            is not modelled, that of p(x | group) learned apart (NaN where that is of other columns).
         shortfall: nats − expected: 0 where the model is right, below where the group is not as it says.
         shortfall_low: of its 95 % interval, draws included.
         shortfall_high: as ``shortfall_low``.
         p: of "the shortfall is not worse than that of the other groups" (permuted Welch's t); NaN for
-            groups too small for a verdict.
+            groups too small for a verdict, and where the group is not modelled.
     """
 
     group: str
@@ -67,16 +67,17 @@ def group_fits(
         permutations: how many.
         seed: of these.
     """
-    kept = np.isfinite(log_p) & np.isfinite(expected)
+    kept = np.isfinite(log_p)
     log_p, member, expected = log_p[kept], member[kept], expected[kept]
     short, found = log_p - expected, list[GroupFit]()
+    tested = np.isfinite(short).all() and np.isfinite(variance).all()
     for k, label in enumerate(groups.labels):
         mine = member == k
         mean, low, high = mean_interval(log_p[mine])
         fall, _, up = mean_interval(short[mine])
-        half = float(np.hypot(up - fall, 1.96 * variance[k] ** 0.5))
+        half = float(np.hypot(up - fall, 1.96 * np.nan_to_num(variance[k]) ** 0.5))
         p = np.nan
-        if groups.enough(k) and np.isfinite(variance).all():
+        if groups.enough(k) and tested:
             rest = np.bincount(member[~mine], minlength=len(variance)) / max(int((~mine).sum()), 1)
             extra = float(variance[k] + (rest**2 * variance).sum())
             p = lower_mean_test(short, mine, permutations, seed + k, extra)

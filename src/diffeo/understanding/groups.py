@@ -118,7 +118,7 @@ def grouped(subject: Subject, data: Any, group: str, outcome: str | None, seed: 
         schema,
         column,
         -1 if outcome is None else order.index(outcome),
-        tuple(cell_text(schema, column, s, np.nan).strip("'") for s in states),
+        tuple(as_label(_label(schema, column, s)) for s in states),
         tuple(states),
         rows,
         kept,
@@ -126,6 +126,23 @@ def grouped(subject: Subject, data: Any, group: str, outcome: str | None, seed: 
         np.sort(np.concatenate(learn)),
         np.sort(np.concatenate(test)),
     )
+
+
+def _label(schema: Any, column: int, state: int) -> Any:
+    """Return what a state of the group's column stands for."""
+    variable = schema.variables[column]
+    found = schema[variable.name].coding.decode(np.array([state]), np.array([np.nan])).objects()[0]
+    return "missing" if found is None else found
+
+
+def as_label(value: Any) -> str:
+    """Return a group as text: a whole number is the same with and without a point.
+
+    >>> as_label("f"), as_label(1.0), as_label(1), as_label(True)
+    ('f', '1', '1', 'True')
+    """
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{value:.12g}" if numeric else str(value)
 
 
 def cells_of(variable: Variable, rows: Encoded, column: int) -> tuple[Index, int]:

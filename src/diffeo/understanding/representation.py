@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from diffeo.diagnostics.significance import lower_ranks, share_interval
 from diffeo.errors import ConfigError, number
-from diffeo.understanding.groups import Groups, contrast
+from diffeo.understanding.groups import Groups, as_label, contrast
 
 Array = NDArray[np.float64]
 
@@ -117,7 +117,7 @@ def population_shares(groups: Groups, population: Mapping[str, float] | None) ->
     """
     if population is None:
         return {}
-    given = {str(label): share for label, share in population.items()}
+    given = {as_label(label): share for label, share in population.items()}
     for label, share in given.items():
         number(f"population[{label!r}]", share, least=0)
     missing = [label for label in groups.labels if label not in given]
