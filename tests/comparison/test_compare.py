@@ -25,7 +25,7 @@ def told():
 def eight(told):
     """Models of the 8 Gaussians, two seeds each."""
     models = ["mixture", Modes(), Standard(), Bounded(), Copies(), Broken(), Wild()]
-    return diffeo.compare("8gaussians", models, rows=1500, seeds=2, time_budget=3.0, progress=told.append)
+    return diffeo.compare("8gaussians", models, rows=1000, seeds=2, time_budget=3.0, progress=told.append)
 
 
 def only(result, name):
@@ -74,6 +74,7 @@ def test_a_collapsed_generator_shows_in_recall_and_coverage(eight):
     assert regions.coverage < 0.35
     assert own.coverage > 0.9
     words = eight.in_words()
+    assert "Data beyond the region of the samples: recall is below that of the truth" in words
     assert "Parts of the data without samples: coverage is below that of the truth" in words
     assert f"collapsed ({np.mean([e.beside.regions.coverage for e in eight.of('collapsed')]):.2f})" in words
     assert "collapsed has no density to compare" in words
@@ -126,7 +127,7 @@ def test_a_flow_keeps_its_budget_and_who_does_not_is_named():
 
 def test_flow_vae_and_gan_say_what_they_know_of_the_density(tmp_path):
     models = [_short_flow, "vae", "gan", "copula"]
-    result = diffeo.compare("moons", models, rows=200, time_budget=0.5)
+    result = diffeo.compare("moons", models, rows=100, time_budget=0.3)
     assert [e.failed for e in result.entries] == [""] * 4
     assert [e.density for e in result.entries] == ["exact", "lower bound", "implicit", "exact"]
     assert [math.isnan(e.nats) for e in result.entries] == [False, False, True, False]
@@ -152,10 +153,10 @@ def test_failures_are_told_and_cost_the_others_nothing(eight):
 def test_rows_of_density_0_and_draws_that_are_not_finite_are_told(eight):
     wild = only(eight, "wild")
     assert wild.nats == -math.inf
-    assert wild.bad_draws == pytest.approx(1 / 450)
+    assert wild.bad_draws == pytest.approx(1 / 300)
     assert wild.beside is not None
     assert "rows of density 0)" in str(eight)
-    assert "wild (seed 0): 0.2% of its draws were not finite; they were left out." in str(eight)
+    assert "wild (seed 0): 0.3% of its draws were not finite; they were left out." in str(eight)
     assert "wild gave density 0 to some held-out rows" in eight.in_words()
 
 
@@ -170,7 +171,7 @@ def test_within_two_errors_nothing_is_called_a_difference():
 
 def test_json_has_everything_and_nothing_that_json_lacks(eight):
     facts = json.loads(eight.to_json())
-    assert facts["rows"] == {"train": 1050, "held_out": 450}
+    assert facts["rows"] == {"train": 700, "held_out": 300}
     by_name = {entry["model"]: entry for entry in facts["entries"]}
     assert by_name["collapsed"]["held_out_nats"] is None
     assert by_name["collapsed"]["no_density"] == "it only draws"
@@ -184,11 +185,11 @@ def test_json_has_everything_and_nothing_that_json_lacks(eight):
 
 def test_the_table_has_a_line_for_each_entry_and_the_spread_over_seeds(eight):
     text = str(eight)
-    assert text.startswith("8gaussians: 1,050 rows to train on, 450 held out, 2 columns; 3 s to train")
+    assert text.startswith("8gaussians: 700 rows to train on, 300 held out, 2 columns; 3 s to train")
     assert max(map(len, text.splitlines())) <= 132
     for name in (*eight.names, "the truth"):
         assert sum(line.startswith(f"{name} ") for line in text.splitlines()) >= 2
-    assert "mean over seeds (least … largest)" in text
+    assert "over seeds (from … to)" in text
 
 
 @pytest.mark.parametrize("names", [None, ["Gaussian mixture", "collapsed", "bounded", "copies"]])

@@ -121,9 +121,7 @@ def nats_of(entry: Entry) -> str:
 
 def _spread(result: Comparison) -> Any:
     """Return the mean over seeds, with the least and the largest."""
-    table = _table(
-        ["mean over seeds (least … largest)"], ["held-out nats", "told apart", "coverage", "fit s"]
-    )
+    table = _table(["over seeds (from … to)"], ["held-out nats", "told apart", "coverage", "fit s"])
     for name in result.names:
         entries = result.of(name)
         table.add_row(
@@ -140,6 +138,8 @@ def _range(values: list[float], form: str) -> str:
     if not values or any(math.isnan(value) for value in values):
         return _NOTHING
     show: Callable[[float], str] = form.format
+    if math.isinf(sum(values)):
+        return "-∞"
     return f"{show(sum(values) / len(values))} ({show(min(values))} … {show(max(values))})"
 
 
@@ -176,7 +176,7 @@ def _table(left: list[str], right: list[str]) -> Any:
     for heading in left:
         table.add_column(heading, no_wrap=heading != "density")
     for heading in right:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 

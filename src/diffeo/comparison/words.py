@@ -162,6 +162,7 @@ def _modes(result: Comparison) -> str:
     text: list[str] = []
     for figure, place, words in (
         ("coverage", 3, "Parts of the data without samples"),
+        ("recall", 1, "Data beyond the region of the samples"),
         ("precision", 0, "Samples beside the data"),
     ):
         found: list[str] = []
@@ -180,7 +181,7 @@ def _modes(result: Comparison) -> str:
                 f"({getattr(own.regions, figure):.2f}) for {_listed(found)}."
             )
     return " ".join(text) or (
-        f"No model's coverage or precision is clearly below that of {result.reference.model}."
+        f"No model's coverage, recall or precision is clearly below that of {result.reference.model}."
     )
 
 
