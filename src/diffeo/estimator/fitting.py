@@ -32,6 +32,9 @@ KERNEL_ROWS = 20_000
 #: Evaluations without gain after which a fold's flow stops.
 PATIENCE = 15
 
+#: Seconds that a fold's flow takes to be made, trained a little and scored, at least.
+SHORTEST = 0.12
+
 #: The share of what is left that scoring the held-out rows may take.
 SCORING = 0.06
 
@@ -169,6 +172,12 @@ def _folded(
 ) -> list[Entry]:
     """Return members of one flow a fold: what stops early leaves its time to those after it."""
     entries: list[Entry] = []
+    most = len(candidates)
+    if clock.steps is None:
+        most = int(clock.left / (SHORTEST * len(table.folds)))
+        if most < len(candidates):
+            report(f"{clock.left:.1f} s for flows of {len(table.folds)} folds: {most} of them are trained")
+    candidates = candidates[:most]
     for place, candidate in enumerate(candidates):
         trained: list[Flow] = []
         for fold in range(len(table.folds)):
@@ -176,7 +185,7 @@ def _folded(
             found = train(
                 candidate,
                 table.pair(candidate.view, fold),
-                0.95 * clock.left / waiting,
+                0.9 * clock.left / waiting,
                 seed + fold,
                 patience=PATIENCE,
                 steps=clock.steps,

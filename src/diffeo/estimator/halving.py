@@ -21,6 +21,9 @@ from diffeo.estimator.training import Pair, Report, Trained, train
 #: The share of the time that choosing may take.
 CHOOSING = 0.35
 
+#: Where the first steps of a flow take more than this share of the time, no time is left to compare.
+SHORT = 0.05
+
 #: Steps that each candidate should have had when candidates are first compared.
 COMPARED = 80
 
@@ -84,7 +87,11 @@ def _affordable(
 ) -> Sequence[Candidate]:
     """Return as many candidates, the likeliest first, as there is time to compare after some steps each."""
     first = candidates[0]
+    begun = time.perf_counter()
     train(first, rows[first.view], seconds, seed, steps=2)
+    if (spent := time.perf_counter() - begun) > SHORT * seconds:
+        report(f"{spent:.1f} s for two steps: 1 of {len(candidates)} flows is tried")
+        return candidates[:1]
     timed = train(first, rows[first.view], seconds, seed, steps=4)
     if timed is None:
         return candidates

@@ -35,6 +35,9 @@ _NOTHING = 1e-4
 #: The part of the time that marginals may take.
 _MARGINALS = 0.3
 
+#: The part of the time that the last steps may take beyond their end.
+_LAST = 0.05
+
 #: Fewer possible training rows than this train nothing.
 _FEWEST = 10
 
@@ -203,6 +206,7 @@ def _fit_fold(
     before = float(np.mean(log_p[0][ok.numpy()]))
     trained = models[1]
     left = budget - (time.perf_counter() - begun) - _seconds_of(trained, packed)
+    left -= _LAST * budget
     if (left > 0 or going.steps is not None) and _train(
         trained, z, packed.z[ok].float(), settings, left, going.steps, seed
     ):

@@ -21,8 +21,8 @@ Floats: TypeAlias = NDArray[np.float64]
 #: Numbers of a lattice that are no atoms' from which its marginal is fitted; with fewer, atoms count too.
 _ENOUGH = 20
 
-#: What a map of little time is made from: of three numbers, it is straight.
-_QUARTERS = (0.2, 0.5, 0.8)
+#: What a map of little time is made from: of three numbers, it is straight; and the seconds it takes.
+_QUARTERS, _STRAIGHT = (0.2, 0.5, 0.8), 4e-3
 
 #: How near to its lattice a number has to be, in steps.
 _NEAR = 1e-3
@@ -35,8 +35,8 @@ def fit_marginals(
 
     The numbers of a lattice are first spread over their cells: the distribution function of the marginal
     then goes up by the mass of each cell within it. A map takes some hundredths of a second: where hundreds
-    of columns have to share a short time, those that are left after ``seconds`` get that of a normal law
-    with their quartiles (on the line, where they have bounds), and their networks the rest to learn.
+    of columns have to share a short time, those that ``seconds`` do not suffice for get the map of a normal
+    law with their quartiles (on the line, where they have bounds), and their networks the rest to learn.
     """
     draws, begun = np.random.default_rng(seed), time.perf_counter()
     found: list[Gaussianize | None] = []
@@ -57,7 +57,7 @@ def fit_marginals(
             numbers = numbers[inner]
         if not len(numbers):
             numbers = np.array([_somewhere(variable)])
-        if time.perf_counter() - begun > seconds:
+        if time.perf_counter() - begun + _STRAIGHT * (len(variables) - column) > seconds:
             numbers = np.quantile(numbers, _QUARTERS)
         found.append(_fitted(numbers, low, high))
     return found
