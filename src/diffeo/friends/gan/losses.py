@@ -27,10 +27,12 @@ class Game:
     betas: tuple[float, float]
 
 
+# λ = 1 of WGAN-GP lets the critic's slope, in standardised units, grow where data are in clusters: with the
+# 10 of the paper's images the draws stayed between the eight of 8gaussians.
 GAMES = {
     "non-saturating": Game(critic_steps=1, penalty=0.1, betas=(0.0, 0.99)),
     "hinge": Game(critic_steps=1, penalty=0.1, betas=(0.0, 0.99)),
-    "wgan-gp": Game(critic_steps=3, penalty=10.0, betas=(0.0, 0.9)),
+    "wgan-gp": Game(critic_steps=3, penalty=1.0, betas=(0.0, 0.9)),
 }
 
 

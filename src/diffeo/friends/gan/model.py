@@ -48,7 +48,7 @@ class GAN(RowsFriend):
             None for (128, 128), or channels (32, 64).
         network: "mlp", "convolutional", or "auto": convolutional for images.
         critic_steps: steps of the critic for each of the generator; None for 1, and 3 for "wgan-gp".
-        penalty: weight of the gradient penalty; None for 0.1, and 10 for "wgan-gp".
+        penalty: weight of the gradient penalty; None for 0.1, and 1 for "wgan-gp".
         max_steps: steps of the generator at most; None for 5,000, or as the time budget has it.
         batch_size: rows of a step.
         learning_rate: of the generator's Adam; the critic's is twice that.
