@@ -6,6 +6,7 @@ import io
 import math
 import tempfile
 from collections.abc import Iterator
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ def _readable() -> dict[str, tuple[bytes, Columns]]:
         "thousands separators": (b'a;b\n1,000;1\n2,000;2\n', {"a": ["1,000", "2,000"], "b": [1, 2]}),
         "thousands as points": (b"a,b\n1.000.000,1\n", {"a": ["1.000.000"], "b": [1]}),
         "percentages": (b"a,b\n5%,1\n", {"a": ["5%"], "b": [1]}),
-        "dates": (b"a,b\n2020-01-01,1\n", {"a": ["2020-01-01"], "b": [1]}),
+        "dates": (b"a,b\n2020-01-01,1\n", {"a": [date(2020, 1, 1)], "b": [1]}),
         "booleans": (b"a,b\ntrue,1\nFalse,2\n", {"a": ["true", "False"], "b": [1, 2]}),
         "hexadecimal numbers": (b"a,b\n0x10,1\n", {"a": ["0x10"], "b": [1]}),
         "numbers with underscores": (b"a,b\n1_000,1\n", {"a": ["1_000"], "b": [1]}),
