@@ -102,8 +102,10 @@ def test_pictures_have_words_and_tables_and_controls_have_labels(page):
 
 def test_the_summary_says_what_was_found(examined, numbers):
     said = str(examined)
-    assert "1 of 4 columns moved since the reference: 'a'" in said
-    assert f"Between groups of {HOSTILE!r} no column differs" in said
+    assert "they drifted; a" in said
+    assert f"Between groups of {HOSTILE!r} an audit finds nothing" in said
+    assert examined.figures["drift"]["drifted"]
+    assert not [one for one in examined.figures["audit"]["tests"] if one["adjusted"] <= 0.05]
     assert "probably trained on" in str(numbers) or "as likely as" in str(numbers)
     assert [section.key for section in examined.sections] == [
         "fit", "columns", "likelihoods", "groups", "drift", "training", "verification", "card"
@@ -136,7 +138,8 @@ def test_strange_rows_are_named_with_what_is_strange_in_them(fitted):
     odd = frame.with_columns(pl.when(pl.int_range(100) == 41).then(9.0).otherwise(pl.col("a")).alias("a"))
     first = examine(fitted, odd).figures["strangest"][0]
     assert first["row"] == 42
-    assert "a = 9 (" in first["why"]
+    assert "a = 9" in first["why"]
+    assert "given its other cells" in first["why"]
 
 
 def test_impossible_rows_are_counted_and_left_out(fitted):
@@ -155,8 +158,11 @@ def test_table_models_and_flows_are_reported_on():
     model = diffeo.tables.TableModel(schema, flow).eval()
     right = examine(model, pl.DataFrame(dict(zip("ab", x.T, strict=True))))
     assert "find nothing wrong" in str(right)
-    wrong = examine(flow, torch.from_numpy(2 * x))
-    assert "say so" in str(wrong)
+    wrong = examine(flow, torch.from_numpy(2 * x), reference=x, group="x0")
+    assert "say so" in str(wrong) or "says so" in str(wrong)
+    assert "of 2 columns moved since the reference" in str(wrong)
+    assert flow.dtype == torch.float32  # the caller's own is left as it was
+    assert "pit" not in wrong.figures
     with pytest.raises(DataError, match="lacks the columns"):
         examine(model, pl.DataFrame({"a": x[:, 0]}))
 

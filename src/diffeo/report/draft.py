@@ -46,6 +46,7 @@ class Draft:
     Attributes:
         subject: the model and its rows.
         rows: the rows that the model holds possible.
+        places: their numbers among the subject's rows.
         seed: of tests.
         summary: sentences, each with "good", "look" or "told".
         sections: the parts.
@@ -54,6 +55,7 @@ class Draft:
 
     subject: Subject
     rows: Rows
+    places: NDArray[np.int64]
     seed: int
     summary: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     sections: list[Section] = field(default_factory=list[Section])

@@ -21,6 +21,7 @@ from diffeo.report.moulding import frames
 from diffeo.report.provenance import describe_course, describe_moulding, verify_flow, write_card
 from diffeo.report.strangest import find_strangest
 from diffeo.report.subject import labels_of, subject_of
+from diffeo.report.understood import audit_groups, say_drift
 
 #: Rows that there must be at least.
 _FEWEST = 10
@@ -121,7 +122,8 @@ def examine(
     subject = subject_of(model, data, seed=seed)
     labels = None if group is None else labels_of(subject.rows.columns, group)
     possible = np.isfinite(subject.rows.log_p)
-    draft = Draft(subject, subject.rows.some(np.flatnonzero(possible)), seed)
+    places = np.flatnonzero(possible)
+    draft = Draft(subject, subject.rows.some(places), places, seed)
     draft.figures |= {
         "version": __version__,
         "kind": subject.kind,
@@ -147,10 +149,16 @@ def examine(
         work(draft)
     if labels is not None and group is not None:
         tell("groups")
-        compare_groups(draft, labels[possible], group)
+        if subject.density is None:
+            compare_groups(draft, labels[possible], group)
+        else:
+            audit_groups(draft, group)
     if reference is not None:
         tell("drift")
-        compare_reference(draft, subject.read(reference))
+        if subject.density is None:
+            compare_reference(draft, subject.read(reference))
+        else:
+            say_drift(draft, reference)
     for title, work in _END:
         tell(title)
         work(draft)

@@ -35,16 +35,27 @@ def judge_fit(draft: Draft) -> None:
     section.drawings.append(figures.of_coverage(covered))
     verdicts = {"coverage": covered.p}
     if some.residuals is not None and np.isfinite(some.residuals).all():
-        transforms = pit(ndtr(some.residuals), subject.columns)
-        draft.find(section, "pit", transforms)
-        worst = np.argsort(-transforms.gaps)[:12]
-        section.drawings += [figures.of_pit(transforms, int(k), f"pit{k}") for k in worst]
-        latent = latent_normality(some.residuals, subject.columns, seed=draft.seed)
+        names = subject.columns
+        if subject.density is None:  # layers may permute: a latent number is of no column
+            names = tuple(f"z{k + 1}" for k in range(len(names)))
+        else:
+            transforms = pit(ndtr(some.residuals), names)
+            draft.find(section, "pit", transforms)
+            if subject.together:
+                section.words.append(
+                    f"Of the columns that are modelled together ({', '.join(subject.together)}) it is "
+                    f"the latent "
+                    "number of each that is tested, given the other columns."
+                )
+            worst = np.argsort(-transforms.gaps)[:12]
+            section.drawings += [figures.of_pit(transforms, int(k), f"pit{k}") for k in worst]
+            verdicts["conditionals (PIT)"] = float(transforms.p.min())
+        latent = latent_normality(some.residuals, names, seed=draft.seed)
         draft.find(section, "latent", latent)
         section.drawings.append(figures.of_latent(latent))
-        verdicts |= {"conditionals (PIT)": float(transforms.p.min()), "latent": latent.p}
+        verdicts["latent"] = latent.p
     else:
-        section.words.append("The base is not standard normal: PIT and latent are not tested.")
+        section.words.append("The base is not standard normal: conditionals and latent are not tested.")
     told = _classified(some, subject.draws, draft.seed)
     if told is not None:
         draft.figures["classifier"] = told

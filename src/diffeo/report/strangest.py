@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diffeo.diagnostics.fit.finding import LEVEL, said_p
 from diffeo.report import figures
 from diffeo.report.draft import Draft
 from diffeo.report.svg import number
 
+if TYPE_CHECKING:
+    from diffeo.understanding.anomalies import Unusual
+
 _SHOWN, _CELLS = 10, 3
 
-#: A residual nearer to 0 than this is not unusual.
-_UNUSUAL = 1.5
+#: Draws that calibrate, and those whose surprisals the cells are compared with.
+_USUAL, _COMPARED = 400, 60
+
+#: Corrected p-values up to this mark a cell.
+_MARKED = 0.05
 
 
 def find_strangest(draft: Draft) -> None:
@@ -32,8 +39,9 @@ def find_strangest(draft: Draft) -> None:
     p = (1 + np.searchsorted(held, rows.log_p, side="right")) / (len(held) + 1)
     listed: list[tuple[Any, ...]] = []
     strange: list[dict[str, Any]] = []
-    for k in np.argsort(rows.log_p, kind="stable")[:_SHOWN].tolist():
-        row, log_p, why = int(rows.index[k]) + 1, float(rows.log_p[k]), _why(draft, k)
+    lowest = np.argsort(rows.log_p, kind="stable")[:_SHOWN]
+    for k, why in zip(lowest.tolist(), _reasons(draft, lowest), strict=True):
+        row, log_p = int(rows.index[k]) + 1, float(rows.log_p[k])
         listed.append((row, number(log_p), number(float(p[k])), why))
         strange.append({"row": row, "log_p": log_p, "p": float(p[k]), "why": why})
     section.tables.append(
@@ -57,15 +65,45 @@ def find_strangest(draft: Draft) -> None:
     )
 
 
-def _why(draft: Draft, k: int) -> str:
-    """Return which cells of a row are unlikely given the row's other cells before them, by residuals."""
-    columns, rows = draft.subject.columns, draft.rows
-    if rows.residuals is None:
-        return ", ".join(f"{name} = {_cell(rows.columns[name][k])}" for name in columns[:_CELLS])
-    z = np.nan_to_num(rows.residuals[k])
-    order = np.argsort(-np.abs(z)).tolist()
-    worst = [j for j in order[:_CELLS] if abs(z[j]) > _UNUSUAL] or order[:1]
-    return "; ".join(f"{columns[j]} = {_cell(rows.columns[columns[j]][k])} ({z[j]:+.1f} σ)" for j in worst)
+def _reasons(draft: Draft, chosen: NDArray[np.int64]) -> list[str]:
+    """Return for each of the rows which cells are unusual given all others, and what would be likely.
+
+    A cell's surprisal is compared with that in draws from the model; without an estimator, which can be
+    asked
+    for surprisals, the cells are listed.
+    """
+    subject, rows = draft.subject, draft.rows
+    if subject.density is None or subject.tables is None:
+        names = list(rows.columns)[:_CELLS]
+        return [", ".join(f"{name} = {_cell(rows.columns[name][k])}" for name in names) for k in chosen]
+    from diffeo.understanding import anomalies
+
+    found = anomalies(
+        subject.density,
+        subject.tables(draft.places[chosen]),
+        held=subject.density.sample(_USUAL, draft.seed),
+        explain=len(chosen),
+        reference=_COMPARED,
+        random_state=draft.seed,
+    )
+    by_row = {one.row: one for one in found.strangest}
+    draft.figures["explained"] = [by_row[k] for k in range(len(chosen))]
+    return [_told(by_row[k]) for k in range(len(chosen))]
+
+
+def _told(one: Unusual) -> str:
+    """Return what is unusual in a row, in half a sentence."""
+    marked = [cell for cell in one.cells if cell.adjusted <= _MARKED][:_CELLS]
+    if marked:
+        said = ", ".join(f"{cell.column} = {cell.value}" for cell in marked) + ", given its other cells"
+    elif one.cells:
+        said = f"no single cell; {one.cells[0].column} = {one.cells[0].value} comes nearest"
+    else:
+        said = "no cell by itself"
+    if one.changes:
+        changes = ", ".join(f"{c.column} = {c.instead}" for c in one.changes[:_CELLS])
+        said += f" (likely with {changes})"
+    return said
 
 
 def _cell(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -75,7 +76,8 @@ class Subject:
 
     Attributes:
         kind: what the model is, in words.
-        columns: the modelled columns, in the order of residuals.
+        columns: the modelled columns, in the order of an estimator's residuals; a flow's latent numbers are
+            of no column, for layers may permute them.
         rows: the rows of the data.
         draws: as many rows drawn from the model.
         held: log p of rows that were held out of its fit, ascending; None where the model does not know.
@@ -86,6 +88,9 @@ class Subject:
         read: reads another table as rows of this model.
         total: rows of the table, of which ``rows`` are some.
         digest: SHA-256 of the encoded rows.
+        density: the estimator, which can be asked more; None for a flow.
+        tables: makes a table of rows, by their numbers among ``rows``.
+        together: columns that are modelled together, by flows: their residuals are latent numbers.
     """
 
     kind: str
@@ -100,6 +105,9 @@ class Subject:
     read: Callable[[Any], Rows]
     total: int
     digest: str
+    density: FlowDensity | None = None
+    tables: Callable[[NDArray[np.int64]], Any] | None = None
+    together: tuple[str, ...] = ()
 
 
 def subject_of(model: Any, data: Any, *, seed: int = 0, most: int = MOST) -> Subject:
@@ -129,7 +137,7 @@ def subject_of(model: Any, data: Any, *, seed: int = 0, most: int = MOST) -> Sub
                 "context features; expected vectors and no context: report on a flow of rows."
             )
         names = tuple(f"x{k}" for k in range(model.event_shape[0]))
-        return _of_flow(model.double(), names, data, seed, most, "a flow of vectors")
+        return _of_flow(copy.deepcopy(model).double(), names, data, seed, most, "a flow of vectors")
     raise ConfigError(
         f"model is a {type(model).__name__}; expected a FlowDensity, a TableModel or a diffeo.Flow."
     )
@@ -180,7 +188,12 @@ def _of_density(model: FlowDensity, data: Any, seed: int, most: int) -> Subject:
     if not len(encoded):
         raise DataError("data has no rows; expected at least one.")
     index = _chosen(len(encoded), most, seed)
-    rows = made(encoded.rows(index), index)
+    looked_at = encoded.rows(index)
+    rows = made(looked_at, index)
+
+    def tables(chosen: NDArray[np.int64]) -> Any:
+        return density.table(looked_at.rows(chosen))
+
     drawn = joint.sample(max(len(rows), 1000), seed + 1)
     draws = made(drawn, np.arange(len(drawn)))
     continuous = joint.continuous
@@ -215,6 +228,9 @@ def _of_density(model: FlowDensity, data: Any, seed: int, most: int) -> Subject:
         read,
         len(encoded),
         digest,
+        model,
+        tables,
+        tuple(joint.variables[k].name for k in joint.plain) if len(joint.plain) > 1 else (),
     )
 
 
