@@ -21,7 +21,7 @@ _SHOWN = 12
 
 
 def audit_groups(draft: Draft, group: str) -> None:
-    """Write the section on groups: representation, fit, proxies, each tested with one correction for all."""
+    """Write the section on groups: representation, fit, proxies; one correction for all tests."""
     from diffeo.understanding import audit
 
     subject = draft.subject
