@@ -94,12 +94,14 @@ def test_the_same_steps_and_seed_give_the_same_density():
     assert np.array_equal(first, second)
 
 
-def test_the_budget_is_kept():
+def test_the_budget_is_kept(monkeypatch):
     x = moons(4_000)
     library()  # compiled once on a machine
+    # By processor time: other programs on the machine are no fault of the fit.
+    monkeypatch.setattr(time, "perf_counter", time.process_time)
     begun = time.perf_counter()
-    ContinuousDensity.fit(x, one_fold(len(x)), budget=6.0, seed=SEED)
-    assert time.perf_counter() - begun < 12
+    ContinuousDensity.fit(x, one_fold(len(x)), budget=3.0, seed=SEED)
+    assert 1.5 < time.perf_counter() - begun < 4.5
 
 
 def test_rows_of_a_context_move_the_density():
