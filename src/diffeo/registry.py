@@ -28,7 +28,17 @@ from diffeo.errors import ConfigError, FileError, UnknownKindError, did_you_mean
 T = TypeVar("T", bound=type)
 
 #: The folders of this package whose parts can stand in a model file.
-_OWN = ("laws", "conditioners", "distributions", "bijections", "flows", "tables", "friends", "estimator")
+_OWN = (
+    "laws",
+    "conditioners",
+    "distributions",
+    "bijections",
+    "flows",
+    "tables",
+    "images",
+    "friends",
+    "estimator",
+)
 
 _kinds: dict[str, type] = {}
 _names: dict[type, str] = {}
