@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from diffeo.diagnostics.fit.finding import LEVEL, said_p
 from diffeo.report import figures
 from diffeo.report.draft import Draft
+from diffeo.report.subject import Rows
 from diffeo.report.svg import number
 
 if TYPE_CHECKING:
@@ -17,8 +19,11 @@ if TYPE_CHECKING:
 
 _SHOWN, _CELLS = 10, 3
 
-#: Draws that calibrate, and those whose surprisals the cells are compared with.
-_USUAL, _COMPARED = 400, 60
+#: Rows that are explained (seconds each); draws that calibrate, and those whose surprisals the cells are compared with.
+_EXPLAINED, _USUAL, _COMPARED = 1, 400, 20
+
+#: A residual nearer to 0 than this is not unusual.
+_UNUSUAL = 1.5
 
 #: Corrected p-values up to this mark a cell.
 _MARKED = 0.05
@@ -66,29 +71,43 @@ def find_strangest(draft: Draft) -> None:
 
 
 def _reasons(draft: Draft, chosen: NDArray[np.int64]) -> list[str]:
-    """Return for each of the rows which cells are unusual given all others, and what would be likely.
+    """Return for each of the rows, the strangest first, which of its cells are unusual.
 
-    A cell's surprisal is compared with that in draws from the model; without an estimator, which can be
-    asked
-    for surprisals, the cells are listed.
+    The first is explained: each cell's surprisal given all others is compared with that in draws from
+    the model, and the nearest likely row is searched, which takes seconds a row. Of the others the largest
+    residuals are told, and where there are none the first cells.
     """
     subject, rows = draft.subject, draft.rows
-    if subject.density is None or subject.tables is None:
+    if subject.density is None or subject.tables is None or rows.residuals is None:
         names = list(rows.columns)[:_CELLS]
         return [", ".join(f"{name} = {_cell(rows.columns[name][k])}" for name in names) for k in chosen]
     from diffeo.understanding import anomalies
 
     found = anomalies(
         subject.density,
-        subject.tables(draft.places[chosen]),
+        subject.tables(draft.places[chosen[:_EXPLAINED]]),
         held=subject.density.sample(_USUAL, draft.seed),
-        explain=len(chosen),
+        explain=_EXPLAINED,
         reference=_COMPARED,
         random_state=draft.seed,
     )
-    by_row = {one.row: one for one in found.strangest}
-    draft.figures["explained"] = [by_row[k] for k in range(len(chosen))]
-    return [_told(by_row[k]) for k in range(len(chosen))]
+    explained = sorted(found.strangest, key=_row)
+    draft.figures["explained"] = explained
+    rest = [_residuals(subject.columns, rows, int(k)) for k in chosen[_EXPLAINED:]]
+    return [*map(_told, explained), *rest]
+
+
+def _row(one: Unusual) -> int:
+    return one.row
+
+
+def _residuals(columns: Sequence[str], rows: Rows, k: int) -> str:
+    """Return the cells of a row with the largest residuals."""
+    assert rows.residuals is not None
+    z = np.nan_to_num(rows.residuals[k])
+    order = np.argsort(-np.abs(z))[:_CELLS].tolist()
+    worst = [j for j in order if abs(z[j]) > _UNUSUAL] or order[:1]
+    return ", ".join(f"{columns[j]} = {_cell(rows.columns[columns[j]][k])} ({z[j]:+.1f} σ)" for j in worst)
 
 
 def _told(one: Unusual) -> str:
