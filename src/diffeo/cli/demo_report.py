@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 #: Seconds that the density may take, where the demo has no budget of its own.
-_SECONDS = 20.0
+_SECONDS = 15.0
 
 _LINES = 5
 

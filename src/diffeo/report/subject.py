@@ -16,6 +16,7 @@ from diffeo.bijections import Bijection
 from diffeo.distributions import FullMixture, StandardNormal
 from diffeo.errors import ConfigError, DataError, ShapeError
 from diffeo.estimator import FlowDensity
+from diffeo.estimator.joint import JointDensity
 from diffeo.flows import Flow
 from diffeo.tables import TableModel
 from diffeo.tables.columns.levels import LevelCoding
@@ -90,6 +91,7 @@ class Subject:
         digest: SHA-256 of the encoded rows.
         density: the estimator, which can be asked more; None for a flow.
         tables: makes a table of rows, by their numbers among ``rows``.
+        folds: whether held-out rows were scored by models of one fold each, and the density is their mean.
         together: columns that are modelled together, by flows: their residuals are latent numbers.
     """
 
@@ -108,6 +110,7 @@ class Subject:
     density: FlowDensity | None = None
     tables: Callable[[NDArray[np.int64]], Any] | None = None
     together: tuple[str, ...] = ()
+    folds: bool = False
 
 
 def subject_of(model: Any, data: Any, *, seed: int = 0, most: int = MOST) -> Subject:
@@ -231,7 +234,16 @@ def _of_density(model: FlowDensity, data: Any, seed: int, most: int) -> Subject:
         model,
         tables,
         tuple(joint.variables[k].name for k in joint.plain) if len(joint.plain) > 1 else (),
+        _of_folds(joint),
     )
+
+
+def _of_folds(joint: JointDensity) -> bool:
+    """Return whether a density is the mean of models of several folds."""
+    if joint.mixed is not None and len(joint.mixed.models) > 1:
+        return True
+    members = None if joint.continuous is None else joint.continuous.model
+    return members is not None and len(members.flows) > len(members.weights)
 
 
 def _as_numbers(numeric: bool, column: NDArray[Any], state: NDArray[np.int64]) -> Array:

@@ -15,7 +15,7 @@ from diffeo.report.draft import Draft
 from diffeo.report.svg import number
 
 #: Rows that are audited at most, and steps of the groups' densities: no clock decides what is said.
-_ROWS, _STEPS, _PERMUTATIONS = 4_000, 200, 999
+_ROWS, _STEPS, _PERMUTATIONS = 4_000, 100, 999
 
 _SHOWN = 12
 
