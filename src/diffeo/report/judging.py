@@ -102,13 +102,15 @@ def _say_gap(draft: Draft, section: Section, gap: Gap) -> None:
     elif gap.gap > 0 and draft.subject.folds:
         verdict = "told"
         said = (
-            f"These rows are {size} likelier than rows were while the fit held them out. A mean of models of "
+            f"These rows are {size} likelier than rows were while the fit held them out. A mean of "
+            f"models of "
             "several folds is better than each of them, so that new rows may be; rows that were trained on "
             "look the same."
         )
     elif gap.gap > 0:
         said = (
-            f"These rows are {size} likelier than the rows that the fit held out: they were probably trained "
+            f"These rows are {size} likelier than the rows that the fit held out: they were probably "
+            f"trained "
             "on, and the tests of the fit are kinder than they should be. Report on rows that took no part."
         )
     else:

@@ -43,7 +43,8 @@ def find_strangest(draft: Draft) -> None:
     section.words.append(
         f"p is the share of the {len(held):,} {'held-out rows of the fit' if known else 'draws'} that are "
         f"as unlikely: a raw likelihood has no scale. {few} of {len(p):,} rows have p ≤ {LEVEL:g}, where "
-        f"{expected:.0f} would by chance. A row can also be too likely to be typical: compare the histograms."
+        f"{expected:.0f} would by chance. A row can also be too likely to be typical: compare the "
+        f"histograms."
     )
     if subject.density is not None:
         section.words.append(
