@@ -82,8 +82,7 @@ def compare_groups(draft: Draft, labels: NDArray[Any], group: str) -> None:
     named = ", ".join(repr(name) for name in dict.fromkeys(differ))
     said = (
         f"Between groups of {group!r} these columns differ by more than chance: {named}. Whether that "
-        f"is bias "
-        "is a question about where the rows come from."
+        "is bias is a question about where the rows come from."
         if differ
         else f"Between groups of {group!r} no column differs by more than chance explains."
     )

@@ -44,8 +44,7 @@ def judge_fit(draft: Draft) -> None:
             if subject.together:
                 section.words.append(
                     f"Of the columns that are modelled together ({', '.join(subject.together)}) it is "
-                    f"the latent "
-                    "number of each that is tested, given the other columns."
+                    "the latent number of each that is tested, given the other columns."
                 )
             worst = np.argsort(-transforms.gaps)[:12]
             section.drawings += [figures.of_pit(transforms, int(k), f"pit{k}") for k in worst]

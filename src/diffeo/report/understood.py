@@ -86,8 +86,7 @@ def audit_groups(draft: Draft, group: str) -> None:
     draft.say(
         "look" if said else "good",
         f"Between groups of {group!r}: {'; '.join(said)}{more}. Whether that is bias is a question "
-        f"about where "
-        "the rows come from."
+        "about where the rows come from."
         if said
         else f"Between groups of {group!r} an audit finds nothing in {len(found.tests)} tests.",
     )

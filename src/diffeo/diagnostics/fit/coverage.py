@@ -53,8 +53,7 @@ class Coverage(Finding):
         """Return the figures in sentences."""
         said = (
             f"The regions that should hold 50 % and 90 % of the rows hold {100 * self.share(0.5):.1f} "
-            f"% and "
-            f"{100 * self.share(0.9):.1f} % ({self.rows:,} rows)"
+            f"% and {100 * self.share(0.9):.1f} % ({self.rows:,} rows)"
         )
         if self.p > LEVEL:
             return f"{said}: as they should, to within chance ({said_p(self.p)})."
