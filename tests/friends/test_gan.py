@@ -121,3 +121,9 @@ def test_wrong_arguments_are_named():
         model.criticise(rows()[:, :1])
     with pytest.raises(DataError, match=r"z has shape \(3, 2\)"):
         model.generate(np.zeros((3, 2)))
+
+
+def test_rows_in_any_memory_are_taken():
+    x = rows(50)[::-1, ::-1]
+    x.setflags(write=False)
+    assert GAN(hidden=(8,), max_steps=2).fit(x).criticise(x).shape == (50,)

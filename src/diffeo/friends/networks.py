@@ -16,6 +16,10 @@ from torch.nn import functional as F
 
 from diffeo.errors import ConfigError, at_least, one_of
 
+#: The slope of units below 0. Their bends are sharp: with smooth units (SiLU) draws of a GAN made a ring of
+#: the eight clusters of 8gaussians, in as many steps.
+_LEAK = 0.2
+
 NETWORKS = ("auto", "mlp", "convolutional")
 
 
@@ -62,10 +66,10 @@ def _widths(hidden: Sequence[int] | None) -> tuple[int, ...]:
 
 
 def mlp(sizes: Sequence[int]) -> nn.Sequential:
-    """Return linear layers of these sizes with SiLU between them; without hidden ones it is linear."""
+    """Return linear layers of these sizes, bent between them; without hidden ones it is linear."""
     layers: list[nn.Module] = []
     for a, b in itertools.pairwise(sizes):
-        layers += [nn.Linear(a, b), nn.SiLU()]
+        layers += [nn.Linear(a, b), nn.LeakyReLU(_LEAK)]
     return nn.Sequential(*layers[:-1])
 
 
@@ -87,7 +91,7 @@ class ConvolutionalDown(nn.Module):
         batch = x.shape[:-1]
         x = x.reshape(-1, *self.event)
         for layer in self.layers:
-            x = F.silu(layer(x))
+            x = F.leaky_relu(layer(x), _LEAK)
         return self.last(x.flatten(1)).unflatten(0, batch)
 
 
@@ -110,7 +114,7 @@ class ConvolutionalUp(nn.Module):
         batch = z.shape[:-1]
         x = self.first(z.reshape(-1, z.shape[-1])).unflatten(-1, (-1, *self.sizes[0]))
         for layer, size in zip(self.layers, self.sizes[1:], strict=True):
-            x = layer(F.interpolate(F.silu(x), size=size, mode="nearest"))
+            x = layer(F.interpolate(F.leaky_relu(x, _LEAK), size=size, mode="nearest"))
         apart = x.unflatten(1, (self.event[0], self.each)).movedim(2, -1)
         return apart.reshape(*batch, math.prod(self.event), self.each)
 

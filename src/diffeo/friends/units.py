@@ -50,7 +50,8 @@ def as_events(x: Any, event: Sequence[int] | None = None) -> tuple[Array, tuple[
     if event is not None and shape != tuple(event):
         wanted = ", ".join(map(str, ("rows", *event)))
         raise DataError(f"x has shape {found.shape}; expected ({wanted}), as it was fitted to: reshape it.")
-    return as_rows(found.reshape(len(found), -1)), shape
+    # A copy: torch takes no negative strides, and warns of memory that may not be written.
+    return np.array(as_rows(found.reshape(len(found), -1)), order="C"), shape
 
 
 @dataclass(frozen=True)

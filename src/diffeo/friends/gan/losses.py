@@ -28,7 +28,7 @@ class Game:
 
 
 # λ = 1 of WGAN-GP lets the critic's slope, in standardised units, grow where data are in clusters: with the
-# 10 of the paper's images the draws stayed between the eight of 8gaussians.
+# 10 of the paper's images the draws on 8gaussians were one cloud after 2,000 steps.
 GAMES = {
     "non-saturating": Game(critic_steps=1, penalty=0.1, betas=(0.0, 0.99)),
     "hinge": Game(critic_steps=1, penalty=0.1, betas=(0.0, 0.99)),

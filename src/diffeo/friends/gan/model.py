@@ -79,7 +79,7 @@ class GAN(RowsFriend):
         penalty: float | None = None,
         max_steps: int | None = None,
         batch_size: int = 128,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 2e-3,
         averaging: float = 0.995,
         seed: int = 0,
         fitted: Sizes | None = None,

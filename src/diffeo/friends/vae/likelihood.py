@@ -47,7 +47,8 @@ class GaussianLikelihood(Likelihood):
         super().__init__()
         self.floor, self.local = floor, noise == "local"
         self.each = 2 if self.local else 1
-        start = math.log(math.expm1(1 - min(floor, 0.9)))  # σ = 1, that of standardised columns
+        # σ = 0.3 of standardised columns: with 1 the noise explains all of x at first, and z is never used.
+        start = math.log(math.expm1(max(0.3 - floor, 0.01)))
         if not self.local:
             self.raw_scale = nn.Parameter(torch.full((1 if noise == "shared" else size,), start))
 

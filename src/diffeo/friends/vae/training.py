@@ -21,8 +21,9 @@ _HELD, _MOST_HELD, _FEWEST = 0.1, 2_000, 40
 #: Draws of z for each held-out row.
 _HELD_DRAWS = 8
 
-#: The part of a run over which the weight of log p(z) − log q(z | x) rises to 1, so that z is used at all.
-_RISE = 0.1
+#: The part of a run over which the weight of log p(z) − log q(z | x) rises to 1, so that z is used at
+#: all; and the steps after which it has, however long the run may be.
+_RISE, _RISEN = 0.5, 2_000
 
 
 def train(
@@ -46,13 +47,16 @@ def train(
         model.eval().latents.initialise(model.encoder(seen[:1000]), noise)
     model.train()
     best: tuple[float, dict[str, Tensor]] = (-math.inf, {})
-    stale = 0
+    stale, weight, count = 0, 0.0, 0
 
     def step(rows: Tensor, progress: float) -> bool:
+        nonlocal weight, count
+        weight = min(1.0, max(progress / _RISE, count / _RISEN))
+        count += 1
         for group in optimizer.param_groups:
             group["lr"] = model.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
         of_x, of_z = model.weights(seen[rows], scored[rows], 1, noise)
-        loss = -(of_x + min(1.0, progress / _RISE) * of_z).mean()
+        loss = -(of_x + weight * of_z).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if not clipped(parameters):
@@ -69,7 +73,7 @@ def train(
             of_x, of_z = model.weights(seen_held, scored_held, _HELD_DRAWS, generator(model.seed, "held"))
         model.train()
         bound = float((of_x + of_z).mean())
-        stale = 0 if bound > best[0] else stale + 1
+        stale = 0 if bound > best[0] or weight < 1 else stale + 1
         if bound > best[0]:
             best = bound, {name: tensor.clone() for name, tensor in model.state_dict().items()}
         told = f"held-out bound {bound:.3f} nats of standardised rows"

@@ -206,6 +206,18 @@ def _others() -> Iterator[tuple[str, Make, str, tuple[Any, ...]]]:
     yield "GaussianMixture", friends.GaussianMixture, "components", ((), (0,), (-1,), (1.5,), None, 3, "1")
     yield "GaussianMixture", friends.GaussianMixture, "covariances", ((), ("fulll",), None, "full", (3,))
     yield "GaussianMixture", friends.GaussianMixture, "seed", (-1, 0.5, "0", None)
+    yield "GaussianCopula", friends.GaussianCopula, "kernels", (1, -1, 2.5, math.nan, "3", None)
+    yield "GaussianCopula", friends.GaussianCopula, "shrinkage", (0, -1.0, 1.5, math.nan, "0", None)
+    yield "VAE", friends.VAE, "latent", (0, -1, 2.5, math.nan, "3", True)
+    yield "VAE", friends.VAE, "hidden", ((0,), (-4,), (8, 2.5), "8", 8, (True,))
+    yield "VAE", friends.VAE, "floor", (0, -1.0, 1.5, math.nan, "0", None)
+    yield "VAE", friends.VAE, "draws", (0, -1, 2.5, math.nan, "3", None)
+    yield "VAE", friends.VAE, "prior", ("RealNVP", 3, friends.VAE)
+    yield "VAE", friends.VAE, "posterior", ("RealNVP", 3, friends.VAE)
+    yield "GAN", friends.GAN, "latent", (0, -1, 2.5, math.nan, "3", None)
+    yield "GAN", friends.GAN, "penalty", (-1.0, math.nan, "0")
+    yield "GAN", friends.GAN, "averaging", (1, -0.5, math.nan, "0", None)
+    yield "GAN", friends.GAN, "learning_rate", (0, -1.0, math.nan, "0", None)
 
 
 _TRAINING: dict[str, tuple[Any, ...]] = {

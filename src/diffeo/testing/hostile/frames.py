@@ -23,6 +23,8 @@ _FRIENDS: tuple[Callable[[], Any], ...] = (
     friends.Gaussian,
     partial(friends.GaussianMixture, components=(1, 2), covariances=("full",)),
     partial(friends.KernelDensity, bandwidths=2, folds=2),
+    friends.GaussianCopula,
+    partial(friends.VAE, hidden=(8,), max_steps=3, draws=4),
 )
 
 
