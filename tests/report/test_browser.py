@@ -1,7 +1,8 @@
 """The page in a real browser without a screen: no error, everything drawn, controls work, names are inert.
 
-A script is put at the end of a copy of the page; it works the controls, and writes down what it saw. Where
-there is no Chromium (Debian: ``apt-get install chromium``), the test is skipped and says so.
+A script is put at the end of a copy of the page; it works the controls, asks axe what assistive technology
+would stumble over, and writes down what it saw. Where there is no Chromium (Debian: ``apt-get install
+chromium``), the test is skipped and says so.
 """
 
 import json
@@ -9,8 +10,10 @@ import re
 import shutil
 import subprocess
 from html import unescape
+from pathlib import Path
 
 import pytest
+from axe_core_python import __file__ as axe_core
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -18,6 +21,8 @@ pytestmark = pytest.mark.skipif(
     BROWSER is None,
     reason="NO CHROMIUM HERE: no browser opened the page (apt-get install chromium)",
 )
+
+AXE = "<script>" + (Path(axe_core).parent / "axe.min.js").read_text(encoding="utf-8") + "</script>"
 
 PROBE = """
 <script>
@@ -62,19 +67,34 @@ if ($("mould-stage")) {
   $("mould-play").click();
   seen.paused = $("mould-play").textContent;
 }
-const out = document.createElement("pre");
-out.id = "seen";
-out.textContent = JSON.stringify(seen);
-document.body.append(out);
+seen.dark = matchMedia("(prefers-color-scheme: dark)").matches;
+const tell = () => {
+  const out = document.createElement("pre");
+  out.id = "seen";
+  out.textContent = JSON.stringify(seen);
+  document.body.append(out);
+};
+axe.run().then((found) => {
+  seen.asked = found.passes.length;
+  seen.violations = found.violations.map((v) => `${v.id}: ${v.help}: ${v.nodes[0].html.slice(0, 200)}`);
+  tell();
+});
 </script>
 """
 
 
-def opened(text, folder, width):
+def opened(text, folder, width, *more):
     path = folder / f"page{width}.html"
-    path.write_text(text.replace("</body>", PROBE + "</body>"), encoding="utf-8")
-    told = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"]
-    told += [f"--user-data-dir={folder / 'profile'}", f"--window-size={width},1200", "--dump-dom"]
+    path.write_text(text.replace("</body>", AXE + PROBE + "</body>"), encoding="utf-8")
+    told = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--enable-logging=stderr",
+        "--v=0",
+        "--virtual-time-budget=20000",
+    ]
+    told += [f"--user-data-dir={folder / 'profile'}", f"--window-size={width},1200", "--dump-dom", *more]
     found = subprocess.run(
         [BROWSER, *told, path.as_uri()], capture_output=True, text=True, timeout=120, check=False
     )
@@ -93,6 +113,8 @@ def test_the_page_works(which, width, request, tmp_path):
     assert seen["wide"] <= 0
     assert seen["empty"] == 0
     assert seen["unnamed"] == 0
+    assert seen["asked"] > 20
+    assert not seen["violations"]
     assert seen["focused"]
     assert seen["first"]
     assert seen["first"] != seen["second"]
@@ -105,3 +127,14 @@ def test_the_page_works(which, width, request, tmp_path):
         assert seen["noise"].startswith("noise")
         assert seen["moved"]
         assert (seen["playing"], seen["paused"]) == ("Pause", "Play")
+
+
+def test_the_page_is_accessible_in_the_dark(examined, tmp_path):
+    seen, _ = opened(examined.html(), tmp_path, 1600, "--blink-settings=preferredColorScheme=0")
+    assert seen["dark"]
+    assert not seen["violations"]
+
+
+def test_axe_would_speak(examined, tmp_path):
+    seen, _ = opened(examined.html().replace("<h2>", '<img src="data:,"><h2>', 1), tmp_path, 1600)
+    assert any("image-alt" in one for one in seen["violations"])

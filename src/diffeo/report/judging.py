@@ -102,9 +102,8 @@ def _say_gap(draft: Draft, section: Section, gap: Gap) -> None:
         verdict = "told"
         said = (
             f"These rows are {size} likelier than rows were while the fit held them out. A mean of "
-            f"models of "
-            "several folds is better than each of them, so that new rows may be; rows that were trained on "
-            "look the same."
+            "models of several folds is better than each of them, so that new rows may be; rows that were "
+            "trained on look the same."
         )
     elif gap.gap > 0:
         said = (

@@ -76,7 +76,7 @@ def _section(one: Section, found: Examination) -> str:
     for drawing in one.drawings:
         grouped.setdefault(drawing.group, []).append(drawing)
     for group, drawings in grouped.items():
-        shown = "".join(_figure(drawing) for drawing in drawings)
+        shown = "".join(_figure(drawing, one.title) for drawing in drawings)
         parts.append(f'<div class="{"grid" if group else "wide"}">{shown}</div>')
     if one.key == "columns" and found.payload.get("pairs"):
         parts.append(_pairs(found.payload["pairs"]["columns"]))
@@ -84,15 +84,14 @@ def _section(one: Section, found: Examination) -> str:
         parts.append(_moulding(found.payload["moulding"]))
     parts += [_table(*table) for table in one.tables]
     if one.text:
-        parts.append(
-            f'<pre tabindex="0" aria-label="{escape(one.title)}, as text">{escape(one.text)}</pre>'
-        )
+        label = f'tabindex="0" role="region" aria-label="{escape(one.title, quote=True)}, as text"'
+        parts.append(f"<pre {label}>{escape(one.text)}</pre>")
     return f'<section id="{one.key}"><h2>{escape(one.title)}</h2>{"".join(parts)}</section>'
 
 
-def _figure(one: Drawing) -> str:
+def _figure(one: Drawing, section: str) -> str:
     note = f"<span>{escape(one.note)}</span>" if one.note else ""
-    rows = _table("", one.headings, one.rows) if one.rows else ""
+    rows = _table("", one.headings, one.rows, of=f"{one.title} ({section})") if one.rows else ""
     inside = (
         f"<details><summary>The figures of this picture as a table</summary>{rows}</details>"
         if rows
@@ -107,13 +106,15 @@ def _figure(one: Drawing) -> str:
     )
 
 
-def _table(caption: str, headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def _table(
+    caption: str, headings: Sequence[str], rows: Sequence[Sequence[Any]], of: str = "the picture"
+) -> str:
     head = "".join(f'<th scope="col">{escape(text)}</th>' if text else "<td></td>" for text in headings)
     body = "".join(
         "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
     )
     named = f"<caption>{escape(caption)}</caption>" if caption else ""
-    label = escape(caption or "figures of the picture", quote=True)
+    label = escape(caption or f"figures of {of}", quote=True)
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table>{named}'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
