@@ -10,11 +10,12 @@ import importlib
 from typing import Any
 
 from diffeo.diagnostics import fit
+from diffeo.diagnostics.background import LikelihoodRatio, likelihood_ratio, perturbed
 from diffeo.diagnostics.figure import Figure
 from diffeo.diagnostics.report import Report
 from diffeo.diagnostics.verify import verify
 
-__all__ = ["Figure", "Report", "fit", "verify"]
+__all__ = ["Figure", "LikelihoodRatio", "Report", "fit", "likelihood_ratio", "perturbed", "verify"]
 
 _ABOVE = ("anomalies", "drift")
 
