@@ -1,4 +1,4 @@
-"""The likelihood ratio against a background: exact, calibrated, and right where a raw likelihood is wrong."""
+"""The likelihood ratio against a background: exact, calibrated, right where a raw likelihood is wrong."""
 
 import numpy as np
 import pytest

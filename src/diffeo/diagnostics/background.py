@@ -71,8 +71,9 @@ class LikelihoodRatio(Finding):
         higher = 100 * float((self.log_p > np.median(self.held_log_p)).mean())
         return (
             f"By the ratio {len(self.unusual())} of {n:,} rows are unusual (p ≤ 0.05, where {0.05 * n:.0f} "
-            f"would be by chance); by the likelihood alone {int((self.raw_p <= 0.05).sum())}. {higher:.0f} % "
-            f"of the rows are likelier than the median of the {len(self.held_ratio):,} held-out ones. {WARNING}"
+            f"would be by chance); by the likelihood alone {int((self.raw_p <= 0.05).sum())}. "
+            f"{higher:.0f} % of the rows are likelier than the median of the {len(self.held_ratio):,} "
+            f"held-out ones. {WARNING}"
         )
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -110,8 +111,8 @@ def likelihood_ratio(model: Any, background: Any, x: Any, held: Any) -> Likeliho
     for name, one in named:
         if not callable(getattr(one, "log_prob", None)):
             raise ConfigError(
-                f"{name} is a {type(one).__name__} without log_prob; expected a density of these rows: fit a "
-                "flow, or a friend whose density is exact."
+                f"{name} is a {type(one).__name__} without log_prob; expected a density of these rows: "
+                "fit a flow, or a friend whose density is exact."
             )
     ours, theirs = (_log_p(name, one, x) for name, one in named)
     held_ours, held_theirs = (_log_p(name, one, held) for name, one in named)
@@ -154,7 +155,9 @@ def perturbed(x: Any, rate: float = 0.1, *, random_state: int = 0) -> Any:
     tensor = isinstance(x, torch.Tensor)
     given = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
     if given.ndim < 2 or 0 in given.shape:
-        raise ShapeError(f"x has shape {given.shape}; expected rows of cells, (rows, …), none of them empty.")
+        raise ShapeError(
+            f"x has shape {given.shape}; expected rows of cells, (rows, …), none of them empty."
+        )
     draws = np.random.default_rng(random_state)
     flat = given.reshape(len(given), -1)
     other = draws.integers(len(flat), size=flat.shape)

@@ -2,8 +2,9 @@
 
 from diffeo.flows.affine_autoregressive import IAF, MADE, MAF
 from diffeo.flows.continuous import CNF, FFJORD, FlowMatching
-from diffeo.flows.flow import Flow, GivenFlow
+from diffeo.flows.flow import Flow
 from diffeo.flows.gaussianization import GF
+from diffeo.flows.given import GivenFlow
 from diffeo.flows.glow import FlowPP, Glow
 from diffeo.flows.nice import NICE
 from diffeo.flows.numeric_autoregressive import BPF, NAF, SOSPF, UNAF

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Literal, Self, overload
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from diffeo.bijections.rounding import TRUST, Decoded, predicted_error
 from diffeo.conditioners import Conditioner
 from diffeo.distributions import Base
 from diffeo.errors import ConfigError, a_part
+from diffeo.flows.given import GivenFlow
 from diffeo.flows.rows import through
 from diffeo.kernels.shapes import (
     check_broadcast,
@@ -27,6 +28,8 @@ from diffeo.kernels.shapes import (
 from diffeo.registry import Part, register
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Picture
+
     from diffeo.flows.torch_distribution import FlowDistribution
 
 
@@ -248,6 +251,25 @@ class Flow(Part, nn.Module):
             self.base.initialise(self.bijection.inverse(x, context)[0], context)
         return self
 
+    def plot(
+        self,
+        x: Tensor | None = None,
+        context: Tensor | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        seed: int = 0,
+    ) -> Picture:
+        """Draw what the flow knows, with matplotlib: see :func:`diffeo.flows.picture.picture`.
+
+        >>> from diffeo.flows import RealNVP
+        >>> picture = RealNVP(2, couplings=2).eval().plot()
+        >>> [ax.get_title() for ax in picture.axes]
+        ['p(x), exact', 'draws', 'log p of draws']
+        """
+        from diffeo.flows.picture import picture
+
+        return picture(self, x, context, columns=columns, seed=seed)
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write one ``.safetensors`` file that :func:`diffeo.load` reads; see :mod:`diffeo.files`."""
         from diffeo.files import save
@@ -307,40 +329,3 @@ def _context_read(module: nn.Module) -> int:
     if isinstance(module, Conditioner):
         return module.context
     return module.context_features if isinstance(module, Base | Bijection) else 0
-
-
-class GivenFlow:
-    """A flow with its context bound, p(· | c): the same code, one argument less."""
-
-    def __init__(self, flow: Flow, context: Tensor) -> None:
-        self.flow, self.context = flow, context
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Return log p(x | c)."""
-        return self.flow.log_prob(x, self.context)
-
-    def encode(self, x: Tensor) -> Tensor:
-        """Return z = f⁻¹(x; c)."""
-        return self.flow.encode(x, self.context)
-
-    def decode(self, z: Tensor) -> Tensor:
-        """Return x = f(z; c)."""
-        return self.flow.decode(z, self.context)
-
-    def sample(self, shape: Sequence[int] = (), *, generator: torch.Generator | None = None) -> Tensor:
-        """Return draws of shape ``shape + context_batch + event``."""
-        return self.flow.sample(shape, self.context, generator=generator)
-
-    def rsample(self, shape: Sequence[int] = (), *, generator: torch.Generator | None = None) -> Tensor:
-        """Return draws with gradients."""
-        return self.flow.rsample(shape, self.context, generator=generator)
-
-    def sample_and_log_prob(
-        self, shape: Sequence[int] = (), *, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Return draws and their log p."""
-        return self.flow.sample_and_log_prob(shape, self.context, generator=generator)
-
-    def distribution(self) -> Any:
-        """Return the ``torch.distributions.Distribution``."""
-        return self.flow.distribution(self.context)
