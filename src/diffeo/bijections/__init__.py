@@ -23,6 +23,7 @@ from diffeo.bijections.permutation import Permutation
 from diffeo.bijections.planar import Planar
 from diffeo.bijections.power import Power
 from diffeo.bijections.radial import Radial
+from diffeo.bijections.rearranged import Flattened, Squeezed
 from diffeo.bijections.sinh_arcsinh import SinhArcsinh
 from diffeo.bijections.soft import Softplus, Tanh
 from diffeo.bijections.split import Split
@@ -49,6 +50,7 @@ __all__ = [
     "Continuous",
     "Contractive",
     "Coupling",
+    "Flattened",
     "Gaussianize",
     "Identity",
     "Inverse",
@@ -69,6 +71,7 @@ __all__ = [
     "SolverInfo",
     "Split",
     "Squeeze",
+    "Squeezed",
     "Standardize",
     "Sylvester",
     "Tanh",

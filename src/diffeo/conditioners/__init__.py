@@ -1,5 +1,6 @@
 """Conditioners θ = m(x₁, c): the networks that steer laws."""
 
+from diffeo.conditioners.cnn import CNN
 from diffeo.conditioners.conditioner import Conditioner
 from diffeo.conditioners.convolutional import ResidualCNN
 from diffeo.conditioners.masked import MaskedMLP, MaskedResidualMLP
@@ -9,6 +10,7 @@ from diffeo.conditioners.residual import ResidualMLP
 from diffeo.conditioners.transformer import CausalTransformer, Transformer
 
 __all__ = [
+    "CNN",
     "MLP",
     "CausalTransformer",
     "Conditioner",

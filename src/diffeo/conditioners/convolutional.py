@@ -35,6 +35,26 @@ class Conv(nn.Conv2d):
         return nn.functional.conv2d(input, weight, self.bias, padding=self.padding)
 
 
+def image_of(shape: Sequence[int]) -> torch.Size:
+    """Return ``shape`` if it is (channels, height, width), or raise."""
+    if not isinstance(shape, list | tuple) or len(shape) != 3:
+        raise ConfigError(f"shape={shape!r:.80} must be (channels, height, width), as (3, 32, 32).")
+    for size in shape:
+        at_least("shape", size, 1)
+    return torch.Size(shape)
+
+
+def check_filters(name: str, width: int, kernels: Sequence[int]) -> None:
+    """Raise :class:`ConfigError` unless a layer may have ``width`` channels, and filters of these sizes."""
+    at_least(name, width, 2)
+    if width % 2:
+        raise ConfigError(f"{name}={width} must be even, so that a row is summed alike in every batch.")
+    for kernel in kernels:
+        at_least("kernel", kernel, 1)
+        if kernel % 2 == 0:
+            raise ConfigError(f"kernel={kernel} must be odd, as 3: a filter has a middle.")
+
+
 class _Block(nn.Module):
     """h + w₂ ∗ σ(w₁ ∗ σ(h)): the pre-activation block of He et al. (2016)."""
 
@@ -95,20 +115,11 @@ class ResidualCNN(Conditioner):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if not isinstance(shape, list | tuple) or len(shape) != 3:
-            raise ConfigError(f"shape={shape!r:.80} must be (channels, height, width), as (3, 32, 32).")
-        for size in shape:
-            at_least("shape", size, 1)
-        self.event_shape = torch.Size(shape)
+        self.event_shape = image_of(shape)
         count = self.event_shape.numel()
         self._sizes(count, count, n_params, context)
-        at_least("width", width, 2)
-        if width % 2:
-            raise ConfigError(f"width={width} must be even, so that a row is summed alike in every batch.")
         at_least("blocks", blocks, 0)
-        at_least("kernel", kernel, 1)
-        if kernel % 2 == 0:
-            raise ConfigError(f"kernel={kernel} must be odd, as 3: a filter has a middle.")
+        check_filters("width", width, [kernel])
         activation_of(activation)
         flag("weight_norm", weight_norm)
         number("dropout", dropout, least=0, below=1)

@@ -1,3 +1,6 @@
 """The image flows as published, each ``f(shape, context=0, **settings)`` of a shape (C, H, W)."""
 
-__all__: list[str] = []
+from diffeo.images.flows.glow import GLOW_SETTINGS, Glow
+from diffeo.images.flows.realnvp import REAL_NVP_SETTINGS, RealNVP
+
+__all__ = ["GLOW_SETTINGS", "REAL_NVP_SETTINGS", "Glow", "RealNVP"]
