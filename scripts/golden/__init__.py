@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from golden import bases, bijections, conditioners, foundation, friends, laws, mixed, mixtures
+from golden import bases, bijections, conditioners, foundation, friends, images, laws, mixed, mixtures
 from golden.material import Made
 
 RECIPES: dict[str, Callable[[], Made]] = {
@@ -51,5 +51,8 @@ RECIPES: dict[str, Callable[[], Made]] = {
         friends.vae,
         friends.vae_images,
         friends.gan,
+        images.image_real_nvp,
+        images.image_glow,
+        images.rearranged,
     )
 }

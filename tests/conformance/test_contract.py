@@ -45,8 +45,9 @@ def test_every_promise_is_kept_in_every_size_and_context(name):
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.part == "flow"])
 def test_a_trained_flow_keeps_them_too(name):
     case = CASES[name]
+    size = 2 if 2 in case.sizes else case.sizes[0]
     for dtype in (torch.float32, torch.float64):
-        variant = Variant(case, 2, case.contexts[0], dtype, seed=1, training=True)
+        variant = Variant(case, size, case.contexts[0], dtype, seed=1, training=True)
         broken = [figure for figure in keep(variant) if not figure.ok]
         assert not broken
 

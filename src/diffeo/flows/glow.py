@@ -9,7 +9,7 @@ from diffeo.conditioners import MLP, Conditioner, ResidualMLP
 from diffeo.distributions import Base
 from diffeo.errors import at_least
 from diffeo.flows.flow import Flow
-from diffeo.flows.one_feature import warn_one_feature
+from diffeo.flows.one_feature import check_features, warn_one_feature
 from diffeo.flows.stacks import MakeConditioner, flow_of
 from diffeo.laws import Affine, Inverted, Law, LogisticMixture
 
@@ -47,6 +47,7 @@ def Glow(
     >>> Glow(4, steps=2, hidden=(16,)).log_prob(torch.zeros(5, 4)).shape
     torch.Size([5])
     """
+    check_features("Glow", features)
     if features == 1:
         warn_one_feature("Glow", "normal")
 
@@ -92,6 +93,7 @@ def FlowPP(
     >>> FlowPP(4, couplings=2, width=16).log_prob(torch.zeros(5, 4)).shape
     torch.Size([5])
     """
+    check_features("FlowPP", features)
 
     def residual(passed: int, moved: int, n_params: int, given: int) -> Conditioner:
         return ResidualMLP(
@@ -106,7 +108,6 @@ def _steps(
     features: int, context: int, law: Law, name: str, count: int, make: MakeConditioner
 ) -> list[Bijection]:
     """Return ``count`` steps of Glow from noise to data: a coupling, the mixing, the normalisation."""
-    at_least("features", features, 1)
     at_least(name, count, 1)
     layers: list[Bijection] = []
     for k in range(count):

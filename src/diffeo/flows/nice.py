@@ -9,7 +9,7 @@ from diffeo.conditioners import MLP
 from diffeo.distributions import Base, StandardLogistic
 from diffeo.errors import at_least, one_of
 from diffeo.flows.flow import Flow
-from diffeo.flows.one_feature import warn_one_feature
+from diffeo.flows.one_feature import check_features, warn_one_feature
 from diffeo.laws import Additive
 
 
@@ -50,7 +50,7 @@ def NICE(
     >>> flow.log_prob(torch.zeros(4))  # 4 log ¼: untrained, it is its base
     tensor(-5.5452, grad_fn=...)
     """
-    at_least("features", features, 1)
+    check_features("NICE", features)
     at_least("couplings", couplings, 1)
     one_of("mask", mask, ("alternating", "halves"))
     if features == 1:

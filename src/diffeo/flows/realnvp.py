@@ -9,7 +9,7 @@ from diffeo.conditioners import MLP
 from diffeo.distributions import Base, StandardNormal
 from diffeo.errors import at_least, flag, one_of
 from diffeo.flows.flow import Flow
-from diffeo.flows.one_feature import warn_one_feature
+from diffeo.flows.one_feature import check_features, warn_one_feature
 from diffeo.laws import Affine
 
 
@@ -54,7 +54,7 @@ def RealNVP(
     >>> flow.sample((5,)).shape
     torch.Size([5, 3])
     """
-    at_least("features", features, 1)
+    check_features("RealNVP", features)
     at_least("couplings", couplings, 1)
     flag("batch_norm", batch_norm)
     one_of("mask", mask, ("alternating", "halves"))

@@ -1,3 +1,5 @@
-"""Images as events (C, H, W): data, dequantisation, the published flows, bits per dimension."""
+"""Images as events (C, H, W): the published flows, each ``f(shape, context=0, **settings)``."""
 
-__all__: list[str] = []
+from diffeo.images.flows import GLOW_SETTINGS, REAL_NVP_SETTINGS, Glow, RealNVP
+
+__all__ = ["GLOW_SETTINGS", "REAL_NVP_SETTINGS", "Glow", "RealNVP"]

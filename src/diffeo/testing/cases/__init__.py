@@ -33,6 +33,7 @@ from diffeo.testing.cases.case import (
 from diffeo.testing.cases.circle import CIRCLE
 from diffeo.testing.cases.continuous import CONTINUOUS
 from diffeo.testing.cases.flows import FLOWS
+from diffeo.testing.cases.images import IMAGE_CASES
 from diffeo.testing.cases.laws import CONDITIONERS, LAWS, conditioner_case, law_cases
 from diffeo.testing.cases.learnable_bases import LEARNABLE_BASES
 from diffeo.testing.cases.linear import LINEAR
@@ -80,6 +81,7 @@ CASES: Mapping[str, Case] = {
         *LEARNABLE_BASES,
         *FLOWS,
         *NAMED_FLOWS,
+        *IMAGE_CASES,
     )
 }
 

@@ -1,0 +1,30 @@
+"""Recipes of flows of images."""
+
+from __future__ import annotations
+
+import torch
+
+from diffeo.bijections import Chain, Flattened, Scale, Squeezed
+from diffeo.distributions import StandardNormal
+from diffeo.flows import Flow
+from diffeo.images import Glow, RealNVP
+from golden.material import Made, normal, ready
+
+
+def image_real_nvp() -> Made:
+    """Return Real NVP of images of two scales, of two classes."""
+    x, given = normal(40, 1, 4, 4), torch.eye(2, dtype=torch.float64).repeat(20, 1)
+    return ready(RealNVP((1, 4, 4), 2, width=2, blocks=1, couplings=1), x, given), x, given
+
+
+def image_glow() -> Made:
+    """Return Glow of images of two levels, with learnt priors."""
+    x = normal(40, 1, 4, 4)
+    return ready(Glow((1, 4, 4), levels=2, steps=1, width=4), x), x, None
+
+
+def rearranged() -> Made:
+    """Return a flow of vectors within a flow of squeezed images."""
+    x = normal(40, 1, 2, 4)
+    layers = Chain(Squeezed((1, 2, 4), Flattened((4, 1, 2), Scale(8))))
+    return ready(Flow(StandardNormal((1, 2, 4)), layers), x), x, None
