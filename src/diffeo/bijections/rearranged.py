@@ -23,7 +23,7 @@ from diffeo.registry import register
 
 
 class Rearranged(Bijection):
-    """What :class:`Squeezed` and :class:`Flattened` have in common; ``inner_shape`` is that of f's events."""
+    """What :class:`Squeezed` and :class:`Flattened` share; ``inner_shape`` is that of f's events."""
 
     bijection: Bijection
     inner_shape: torch.Size

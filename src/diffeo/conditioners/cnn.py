@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from diffeo.conditioners.conditioner import Conditioner, Linear, activation_of, hidden_sizes, widest
@@ -84,7 +83,8 @@ class CNN(Conditioner):
     def outlet(self) -> nn.Parameter | None:
         """Return the bias of the last convolution."""
         last = self.layers[-1] if len(self.layers) else self.entry
-        return last.bias if isinstance(last, Conv) else None
+        bias = last.bias
+        return bias if isinstance(bias, nn.Parameter) else None
 
     def breadth(self) -> int:
         """Return the channels of the widest layer, at every pixel."""

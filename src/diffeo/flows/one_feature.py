@@ -1,4 +1,4 @@
-"""What a vector flow is built for: a number of features, not a shape; of one, never silently a single bell."""
+"""What a vector flow is built for: a number of features, no shape; of one, never silently a single bell."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def check_features(name: str, features: object) -> None:
     """
     if isinstance(features, list | tuple):
         raise ConfigError(
-            f"features={features!r:.80} is a shape; expected a number of features. For images of (channels, "
-            f"height, width) call diffeo.images.{name}({features!r:.80})."
+            f"features={features!r:.80} is a shape; expected a number of features. For images of "
+            f"(channels, height, width) call diffeo.images.{name}({features!r:.80})."
         )
     at_least("features", features, 1)
 

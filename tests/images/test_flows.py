@@ -1,0 +1,162 @@
+"""What all image flows have in common: X(shape, context=0, **published defaults), exact there and back."""
+
+import inspect
+import re
+import warnings
+
+import pytest
+import torch
+
+import diffeo
+from diffeo import flows as vector_flows
+from diffeo import images
+from diffeo.bijections import set_memory
+from diffeo.distributions import DiagonalNormal
+from diffeo.errors import ConfigError
+from diffeo.images import flows
+from diffeo.testing import stress
+from diffeo.testing.cases.images import SMALL_IMAGES, small_image_flow
+
+NAMES = sorted(SMALL_IMAGES)
+SHAPE = (2, 4, 4)
+
+
+def stressed(name, context=3, dtype=torch.float64, gain=1.0, **settings):
+    torch.manual_seed(0)
+    flow = small_image_flow(name, **settings)(SHAPE, context)
+    x = torch.randn(40, *SHAPE)
+    given = torch.randn(40, context) if context else None
+    flow = stress(flow, gain, x=x, context=given).to(dtype)
+    return flow, x[:6].to(dtype), None if given is None else given[:6].to(dtype)
+
+
+def test_every_named_flow_is_tried():
+    functions = {name for name in flows.__all__ if inspect.isfunction(getattr(flows, name))}
+    made = {name for name in functions if "shape" in inspect.signature(getattr(flows, name)).parameters}
+    assert {name for name in made if name[0].isupper()} == set(NAMES)
+    assert all(getattr(images, name) is getattr(flows, name) for name in flows.__all__)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_docstring_names_a_paper_and_every_argument(name):
+    text = inspect.getdoc(getattr(images, name))
+    source = text.partition("Source: ")[2].partition("Args:")[0]
+    assert re.search(r"\*[A-Z].*\* \((19|20)\d\d\)", source.replace("\n", " ")), source
+    arguments = text.partition("Args:")[2]
+    for argument in inspect.signature(getattr(images, name)).parameters:
+        assert re.search(rf"^ +([\w, ]+, )?{argument}(, \w+)*: ", arguments, re.MULTILINE), argument
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_called_as_all_others_are(name):
+    shape, context, *rest = inspect.signature(getattr(images, name)).parameters.values()
+    assert (shape.name, context.name, context.default) == ("shape", "context", 0)
+    assert all(setting.kind is setting.KEYWORD_ONLY for setting in rest)
+    assert rest[-1].name == "base"
+    flow = small_image_flow(name, base=DiagonalNormal(SHAPE))(SHAPE, 0)
+    assert isinstance(flow.base, DiagonalNormal)
+    for wrong in (4, (4,), (3, 0, 4), "image"):
+        with pytest.raises(ConfigError, match="shape="):
+            small_image_flow(name)(wrong, 0)
+    with pytest.raises(ConfigError, match="context=-1"):
+        small_image_flow(name)(SHAPE, -1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_published_size_can_be_built(name):
+    with torch.device("meta"):
+        flow = getattr(images, name)((3, 32, 32), 10)
+    assert (flow.event_shape, flow.context_features) == ((3, 32, 32), 10)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_density_is_that_of_the_whole_jacobian(name):
+    flow, x, given = stressed(name)
+    z, found = flow.encode(x, given), flow.log_prob(x, given)
+    for row in range(2):
+        jacobian = torch.autograd.functional.jacobian(
+            lambda at, row=row: flow.encode(at, given[row]), x[row]
+        )
+        log_det = torch.linalg.slogdet(jacobian.reshape(32, 32))[1]
+        torch.testing.assert_close(found[row], flow.base.log_prob(z[row]) + log_det, rtol=1e-9, atol=1e-9)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_encoded_comes_back_and_every_class_has_its_own_density(name):
+    flow, x, given = stressed(name)
+    z = flow.encode(x, given)
+    assert z.shape == x.shape, "all latents are kept, those factored out too"
+    torch.testing.assert_close(flow.decode(z, given), x, rtol=1e-9, atol=1e-9)
+    found = flow.log_prob(x, given)
+    assert found.isfinite().all()
+    assert (flow.log_prob(x, given + 0.5) != found).all(), "the context changes nothing"
+    assert flow.sample((2,), given).shape == (2, 6, *SHAPE)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", NAMES)
+def test_untrained_it_is_its_base(name):
+    """Up to ActNorm, 1 × 1 convolutions (which permute) and what reads data, it moves nothing."""
+    torch.manual_seed(0)
+    flow = small_image_flow(name)(SHAPE, 0).eval()
+    x = torch.randn(5, *SHAPE)
+    torch.testing.assert_close(flow.log_prob(x), flow.base.log_prob(flow.encode(x)))
+    torch.testing.assert_close(flow.encode(x).flatten(1).sort()[0], x.flatten(1).sort()[0])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_gives_it_back(name, tmp_path):
+    flow, x, given = stressed(name, dtype=torch.float32)
+    flow.save(tmp_path / "flow.safetensors")
+    again = diffeo.load(tmp_path / "flow.safetensors").eval()
+    assert torch.equal(again.log_prob(x, given), flow.log_prob(x, given))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_training_step_is_one_graph(name):
+    torch.manual_seed(0)
+    flow = small_image_flow(name)(SHAPE, 2).train()
+    x, given = torch.randn(8, *SHAPE), torch.randn(8, 2)
+    flow.initialise(x, given)
+    torch.compiler.reset()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own compiler warns of itself
+        torch.compile(flow, fullgraph=True, backend="eager")(x, given).mean().backward()
+    torch.compiler.reset()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in flow.parameters())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recovered_activations_give_the_same_gradients(name):
+    flow, x, given = stressed(name, dtype=torch.float64)
+    flow.train()
+    gradients = []
+    for memory in ("full", "constant"):
+        set_memory(flow, memory)
+        flow.zero_grad()
+        flow.log_prob(x, given).mean().backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in flow.parameters() if p.grad is not None]))
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.proof  # its small version: every promise of these flows, in tests/conformance
+@pytest.mark.parametrize("name", NAMES)
+def test_verify_finds_nothing(name):
+    flow, x, _ = stressed(name, context=0, dtype=torch.float32)
+    report = diffeo.verify(flow, x)
+    assert report.ok, report
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if hasattr(vector_flows, name)])
+def test_the_vector_flow_of_that_name_says_where_images_go(name):
+    with pytest.raises(ConfigError, match=rf"diffeo\.images\.{name}\(\(3, 32, 32\)\)"):
+        getattr(vector_flows, name)((3, 32, 32))
+
+
+def test_sizes_that_do_not_divide_are_named():
+    with pytest.raises(ConfigError, match=r"multiples of 4, since scales=3 halve them 2 time"):
+        images.RealNVP((1, 6, 8), scales=3)
+    with pytest.raises(ConfigError, match=r"multiples of 8"):
+        images.Glow((1, 28, 28))
