@@ -35,6 +35,7 @@ class CNN(Conditioner):
     Raises:
         ConfigError: an argument is out of range, or ``shape`` is no (C, H, W).
 
+    >>> import torch
     >>> CNN((3, 8, 8), n_params=2, hidden=(16, 16))(torch.zeros(5, 3, 8, 8)).shape
     torch.Size([5, 3, 8, 8, 2])
     """

@@ -39,11 +39,12 @@ def RealNVP(
     """Real NVP of images, as published: y₁ = x₁, y₂ = x₂ ⊙ exp(s(x₁)) + t(x₁) at several scales.
 
     From data to noise, at each scale: three couplings with alternating checkerboard masks; a squeeze of
-    (C, H, W) to (4C, H/2, W/2); three with alternating channel-wise masks; half of the channels are factored
-    out. At the last scale: four with checkerboard masks. s and t are residual networks of ``blocks`` blocks
-    with weight normalisation, whose channels double where the image is squeezed; batch normalisation follows
-    each coupling on the way to noise. Both directions cost one pass. z has the shape of x, what was factored
-    out included. Data are expected about the origin: pixels dequantised and through a logit.
+    (C, H, W) to (4C, H/2, W/2); three with alternating channel-wise masks; half of the channels are
+    factored out. At the last scale: four with checkerboard masks. s and t are residual networks of
+    ``blocks`` blocks with weight normalisation, whose channels double where the image is squeezed; batch
+    normalisation follows each coupling on the way to noise. Both directions cost one pass. z has the shape
+    of x, what was factored out included. Data are expected about the origin: pixels dequantised and
+    through a logit.
 
     Where this differs from the paper: log-scales are ``bound`` · tanh(· / ``bound``), not a learnt multiple
     of tanh, and no batch normalisation stands inside of the networks, where a row would read its batch.
