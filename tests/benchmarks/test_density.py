@@ -303,3 +303,18 @@ def test_options_are_checked(capsys, monkeypatch):
     monkeypatch.delenv("DIFFEO_DATA")
     with pytest.raises(SystemExit):
         run.arguments(["--download"])
+
+
+def test_the_published_flow_trains_and_its_density_has_the_units_of_the_data():
+    pytest.importorskip("nflows")
+    from benchmarks.density.methods import nflows
+
+    x = np.random.default_rng(0).normal(size=(500, 2)) * [10.0, 0.1] + 5
+    fitted = nflows.fit(x[:400], x[400:], 1.0, 0)
+    axes = [np.linspace(-12, 12, 241) * scale + 5 for scale in (10.0, 0.1)]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)
+    mass = np.exp(fitted.log_prob(grid)).sum() * np.prod([axis[1] - axis[0] for axis in axes])
+    assert mass == pytest.approx(1.0, abs=0.02)
+    assert fitted.told.endswith("time over")
+    assert nflows.settings_for(50_000) is nflows.LARGE
+    assert nflows.settings_for(49_999) is nflows.SMALL
