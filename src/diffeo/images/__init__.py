@@ -1,5 +1,6 @@
-"""Images as events (C, H, W): the published flows, each ``f(shape, context=0, **settings)``."""
+"""Images as events (C, H, W): read as whole levels; and the published flows, ``f(shape, context=0, …)``."""
 
+from diffeo.images.data import Images, download, read
 from diffeo.images.flows import GLOW_SETTINGS, REAL_NVP_SETTINGS, Glow, RealNVP
 
-__all__ = ["GLOW_SETTINGS", "REAL_NVP_SETTINGS", "Glow", "RealNVP"]
+__all__ = ["GLOW_SETTINGS", "REAL_NVP_SETTINGS", "Glow", "Images", "RealNVP", "download", "read"]
