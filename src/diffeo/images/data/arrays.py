@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,13 @@ def from_array(
 
 def from_npy(path: Path, *, levels: int | None, layout: str | None) -> Images:
     """Return the images in an .npy file."""
-    return from_array(_loaded(path), name=path.name, levels=levels, layout=layout)
+    with _opened(path) as values:
+        return from_array(values, name=path.name, levels=levels, layout=layout)
 
 
 def from_npz(path: Path, *, split: str | None, levels: int | None, layout: str | None) -> Images:
     """Return the images in an .npz file, and the labels beside them."""
-    with _loaded(path) as archive:
+    with _opened(path) as archive:
         shapes = {key: _header(archive, key, path) for key in archive.files}
         key = _images_in(shapes, split, path)
         labels = _labels_beside(shapes, key)
@@ -127,11 +129,15 @@ def _labels_beside(shapes: Mapping[str, tuple[int, ...]], key: str) -> str | Non
     return None
 
 
-def _loaded(path: Path) -> Any:
-    try:
-        return np.load(path, allow_pickle=False)
-    except Exception as error:  # numpy tells of damage by many kinds of errors
-        raise _damaged(path, error) from error
+@contextlib.contextmanager
+def _opened(path: Path) -> Generator[Any]:
+    """Yield the array or the archive in a file, which is closed then, also where it is damaged."""
+    with open(path, "rb") as file:
+        try:
+            found = np.load(file, allow_pickle=False)
+        except Exception as error:  # numpy tells of damage by many kinds of errors
+            raise _damaged(path, error) from error
+        yield found
 
 
 def _header(archive: Any, key: str, path: Path) -> tuple[int, ...]:

@@ -136,7 +136,7 @@ def _batch(data: bytes, name: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]
     if not isinstance(pixels, np.ndarray) or pixels.ndim != 2 or pixels.shape[1] != _ROW:
         raise _no_batch(name, f"{getattr(pixels, 'shape', type(pixels).__name__)} as its data")
     whole = isinstance(labels, list) and all(type(label) is int for label in labels)
-    if not whole or len(labels) != len(pixels):
+    if not isinstance(labels, list) or not whole or len(labels) != len(pixels):
         raise _no_batch(name, f"{type(labels).__name__} as its labels, not {len(pixels)} whole numbers")
     return pixels, np.array(labels, np.int64)
 

@@ -36,9 +36,7 @@ def is_image(path: Path) -> bool:
 
 
 def from_folder(root: Path) -> Images:
-    """Return all images of a folder, in the order of their names; those of a sub-folder are of its "
-    "class.
-    """
+    """Return all images of a folder, in the order of their names; a sub-folder is a class."""
     folders = sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith("."))
     loose = _images_of(root)
     inside = {f.name: _images_of(f) for f in folders}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -103,8 +104,8 @@ def numbers_in(path: Path, dimensions: int) -> NDArray[np.uint8]:
     return values.reshape(sizes)
 
 
-def _exactly(read: object, count: int) -> bytes:
-    data = bytes(read(count))  # type: ignore[operator]
+def _exactly(read: Callable[[int], bytes], count: int) -> bytes:
+    data = read(count)
     if len(data) < count:
         raise EOFError(f"{len(data):,} of {count:,} bytes are there")
     return data

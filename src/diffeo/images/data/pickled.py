@@ -1,9 +1,9 @@
 """A pickle of arrays of bytes, read without executing anything.
 
-A pickle is a program that may call whatever it can name. Here it can name three things, none of which is
+A pickle is a program that may call whatever it can name. Here it can name four things, none of which is
 what it says: stand-ins for numpy's ``_reconstruct``, ``ndarray`` and ``dtype`` that only keep what they are
-given, and one for ``_codecs.encode`` that only makes bytes. Any other name ends the reading. An array is then
-made here, of unsigned bytes, if what was kept describes one.
+given, and one for ``_codecs.encode`` that only makes bytes. Any other name ends the reading. An array is
+then made here, of unsigned bytes, if what was kept describes one.
 """
 
 from __future__ import annotations
