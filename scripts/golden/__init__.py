@@ -51,6 +51,7 @@ RECIPES: dict[str, Callable[[], Made]] = {
         friends.vae,
         friends.vae_images,
         friends.gan,
+        images.image_nice,
         images.image_real_nvp,
         images.image_glow,
         images.rearranged,

@@ -7,8 +7,14 @@ import torch
 from diffeo.bijections import Chain, Flattened, Scale, Squeezed
 from diffeo.distributions import StandardNormal
 from diffeo.flows import Flow
-from diffeo.images import Glow, RealNVP
+from diffeo.images import NICE, Glow, RealNVP
 from golden.material import Made, normal, ready
+
+
+def image_nice() -> Made:
+    """Return NICE of images."""
+    x = normal(40, 1, 2, 2)
+    return ready(NICE((1, 2, 2), hidden=(4,)), x), x, None
 
 
 def image_real_nvp() -> Made:

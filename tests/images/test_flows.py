@@ -20,6 +20,13 @@ from diffeo.testing.cases.images import SMALL_IMAGES, small_image_flow
 NAMES = sorted(SMALL_IMAGES)
 SHAPE = (2, 4, 4)
 
+NICE_SHAPES = {"mnist": (1, 28, 28), "tfd": (1, 48, 48), "svhn": (3, 32, 32), "cifar10": (3, 32, 32)}
+REAL_NVP_SHAPES = {
+    name: (3, size, size)
+    for name, size in (("cifar10", 32), ("imagenet32", 32), ("imagenet64", 64), ("celeba", 64))
+}
+GLOW_SIZES = {"cifar10": 32, "imagenet32": 32, "imagenet64": 64, "lsun": 64}
+
 
 def stressed(name, context=3, dtype=torch.float64, gain=1.0, **settings):
     torch.manual_seed(0)
@@ -153,6 +160,25 @@ def test_verify_finds_nothing(name):
 def test_the_vector_flow_of_that_name_says_where_images_go(name):
     with pytest.raises(ConfigError, match=rf"diffeo\.images\.{name}\(\(3, 32, 32\)\)"):
         getattr(vector_flows, name)((3, 32, 32))
+
+
+@pytest.mark.parametrize(
+    ("settings", "shape", "name"),
+    [
+        *((images.NICE_SETTINGS[name], shape, "NICE") for name, shape in NICE_SHAPES.items()),
+        *((images.REAL_NVP_SETTINGS[name], shape, "RealNVP") for name, shape in REAL_NVP_SHAPES.items()),
+        *((images.GLOW_SETTINGS[name], (3, size, size), "Glow") for name, size in GLOW_SIZES.items()),
+    ],
+)
+def test_published_settings_build_what_was_published(settings, shape, name):
+    with torch.device("meta"):
+        flow = getattr(images, name)(shape, **settings)
+    if name == "NICE":
+        widths = [layer.out_features for layer in flow.modules() if isinstance(layer, torch.nn.Linear)]
+        depth = len(settings["hidden"])
+        assert len(widths) == 4 * (depth + 1)
+        assert sorted(widths)[-4 * depth :] == [settings["hidden"][0]] * 4 * depth
+    assert flow.event_shape == shape
 
 
 def test_sizes_that_do_not_divide_are_named():

@@ -12,6 +12,7 @@ from torch.distributions import constraints
 from diffeo.bijections.bijection import Bijection
 from diffeo.bijections.memory import MEMORY, passed
 from diffeo.bijections.pattern import Pattern
+from diffeo.bijections.rearranged import Rearranged
 from diffeo.bijections.recovery import Step
 from diffeo.bijections.replay import Reversal
 from diffeo.errors import ConfigError, a_part, at_least, one_of
@@ -201,9 +202,9 @@ def reads_data(part: Bijection) -> bool:
 
 
 def rebuilt(part: Bijection, change: Callable[[Bijection], Bijection]) -> Bijection:
-    """Return a bijection with each layer of its nested chains and inverses replaced by ``change(layer)``.
+    """Return a bijection with each layer of its nested chains replaced by ``change(layer)``.
 
-    What has no layer changed is the same object; parameters and memory are shared and kept.
+    Inverses and rearrangements are gone into too. What has no layer changed is the same object; parameters and memory are shared and kept.
 
     >>> from diffeo.bijections import Scale
     >>> chain = Chain(Scale(2), Inverse(Scale(2)))
@@ -213,6 +214,9 @@ def rebuilt(part: Bijection, change: Callable[[Bijection], Bijection]) -> Biject
     if isinstance(part, Inverse):
         inner = rebuilt(part.bijection, change)
         return part if inner is part.bijection else Inverse(inner)
+    if isinstance(part, Rearranged):
+        inner = rebuilt(part.bijection, change)
+        return part if inner is part.bijection else part.around(inner)
     if isinstance(part, Chain):
         children = [child for child in part.bijections if isinstance(child, Bijection)]
         parts = [rebuilt(child, change) for child in children]

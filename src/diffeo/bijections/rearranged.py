@@ -36,6 +36,10 @@ class Rearranged(Bijection):
         """Return R⁻¹ of ``value``, of this event shape."""
         raise NotImplementedError  # abstract
 
+    def around(self, bijection: Bijection) -> Self:
+        """Return the same rearrangement around another bijection of the same events."""
+        raise NotImplementedError  # abstract
+
     def _around(self, bijection: Bijection, shape: torch.Size, inner_shape: torch.Size) -> None:
         a_part("bijection", bijection, Bijection, "Scale(2)")
         found = getattr(bijection, "event_shape", inner_shape)
@@ -121,6 +125,10 @@ class Squeezed(Rearranged):
         self._around(bijection, self.squeeze.data_shape, self.squeeze.noise_shape)
         self.factor = factor
 
+    def around(self, bijection: Bijection) -> Self:
+        """Return the same around another bijection."""
+        return type(self)(self.event_shape, bijection, self.factor)
+
     def rearranged(self, value: Tensor) -> Tensor:
         """Return the squares as channels."""
         return self.squeeze.inverse(value)[0]
@@ -151,6 +159,10 @@ class Flattened(Rearranged):
         super().__init__()
         sizes = event_shape_of(shape)
         self._around(bijection, sizes, torch.Size([sizes.numel()]))
+
+    def around(self, bijection: Bijection) -> Self:
+        """Return the same around another bijection."""
+        return type(self)(self.event_shape, bijection)
 
     def rearranged(self, value: Tensor) -> Tensor:
         """Return the vector."""

@@ -9,6 +9,7 @@ import torch
 
 from diffeo.bijections import Bijection, Chain, Inverse
 from diffeo.bijections.fused import Fused, listened_to, step_of
+from diffeo.bijections.rearranged import Rearranged
 from diffeo.kernels.native import Pool
 
 #: flow ↦ (what it was made of, what it is computed by); it goes with the flow.
@@ -59,6 +60,9 @@ def _fused(part: Bijection, pool: Pool, half: bool, training: bool) -> Bijection
     if isinstance(part, Inverse):
         inner = _fused(part.bijection, pool, half, training)
         return part if inner is part.bijection else Inverse(inner)
+    if isinstance(part, Rearranged):
+        inner = _fused(part.bijection, pool, half, training)
+        return part if inner is part.bijection else part.around(inner)
     if isinstance(part, Chain):
         parts: list[Bijection] = []
         same = True

@@ -19,6 +19,7 @@ _EVEN: tuple[Features, ...] = ((1, 2, 2), (1, 4, 2))
 #: The settings that make each named flow small, and the shapes that it is then tried at.
 SMALL_IMAGES: Mapping[str, tuple[dict[str, Any], tuple[Features, ...]]] = {
     "Glow": ({"levels": 2, "steps": 1, "width": 4}, ((1, 4, 4), (1, 4, 8))),
+    "NICE": ({"hidden": (6,), "couplings": 3}, ((1, 1, 2), (1, 2, 2))),
     "RealNVP": ({"width": 2, "blocks": 1, "couplings": 1}, _EVEN),
 }
 
