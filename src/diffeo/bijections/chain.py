@@ -204,7 +204,8 @@ def reads_data(part: Bijection) -> bool:
 def rebuilt(part: Bijection, change: Callable[[Bijection], Bijection]) -> Bijection:
     """Return a bijection with each layer of its nested chains replaced by ``change(layer)``.
 
-    Inverses and rearrangements are gone into too. What has no layer changed is the same object; parameters and memory are shared and kept.
+    Inverses and rearrangements are gone into too. What has no layer changed is the same object; parameters
+    and memory are shared and kept.
 
     >>> from diffeo.bijections import Scale
     >>> chain = Chain(Scale(2), Inverse(Scale(2)))

@@ -14,7 +14,7 @@ from diffeo.distributions.base import event_shape_of
 from diffeo.errors import ConfigError, at_least, flag, one_of
 from diffeo.registry import register
 
-_KINDS = ("halves", "alternating", "checkerboard", "channelwise", "given")
+_KINDS = ("halves", "alternating", "checkerboard", "channelwise", "channels", "given")
 
 
 @register("bijections.Mask")
@@ -23,7 +23,7 @@ class Mask:
     """A partition of an event's elements; True means "passed unchanged" (x₁).
 
     Use the constructors :meth:`halves`, :meth:`alternating`, :meth:`checkerboard`,
-    :meth:`channelwise` and :meth:`given`. With ``flip`` the two parts exchange their roles, except in one
+    :meth:`channelwise`, :meth:`channels` and :meth:`given`. With ``flip`` the two parts exchange their roles, except in one
     dimension, where the only element is always moved (a coupling that moved nothing would waste a layer).
 
     Sources: halves and alternating (odd/even), NICE (2014), section 3.2; checkerboard and channel-wise,
@@ -46,16 +46,16 @@ class Mask:
         if not isinstance(self.shape, list | tuple):
             raise ConfigError(f"shape={self.shape!r} must be a sequence of sizes, as (3, 32, 32).")
         object.__setattr__(self, "shape", tuple(event_shape_of(self.shape)))
-        if self.kind in ("checkerboard", "channelwise") and len(self.shape) != 3:
+        if self.kind in ("checkerboard", "channelwise", "channels") and len(self.shape) != 3:
             raise ConfigError(f"shape={self.shape!r} must be (channels, height, width).")
         if self.kind in ("halves", "alternating") and len(self.shape) != 1:
             raise ConfigError(f"shape={self.shape!r} must be one number of features, as (4,).")
         flag("flip", self.flip)
-        if self.kind == "given":
-            elements = self.elements
-            if elements is None or len(elements) != math.prod(self.shape):
+        if self.kind in ("given", "channels"):
+            elements, each = self.elements, "channel" if self.kind == "channels" else "element"
+            if elements is None or len(elements) != self._booleans():
                 raise ConfigError(
-                    f"elements={elements!r:.80} must hold one boolean for each element of {self.shape}."
+                    f"elements={elements!r:.80} must hold one boolean for each {each} of {self.shape}."
                 )
             object.__setattr__(self, "elements", tuple(bool(item) for item in elements))
 
@@ -80,6 +80,11 @@ class Mask:
     def channelwise(cls, shape: Sequence[int], flip: bool = False) -> Self:
         """Pass the first ⌊C/2⌋ channels."""
         return cls("channelwise", shape, flip)
+
+    @classmethod
+    def channels(cls, shape: Sequence[int], passed: Sequence[bool], flip: bool = False) -> Self:
+        """Pass the channels that are True in ``passed``."""
+        return cls("channels", shape, flip, passed)
 
     @classmethod
     def given(cls, passed: Any) -> Self:
@@ -109,7 +114,7 @@ class Mask:
     def n_passed(self) -> int:
         """Return how many elements are passed unchanged."""
         total = math.prod(self.shape)
-        if total == 1 and self.kind != "given":
+        if total == 1 and self.elements is None:
             return 0
         if self.kind == "halves":
             passed = total // 2
@@ -123,7 +128,7 @@ class Mask:
             passed = (channels // 2) * height * width
         else:
             assert self.elements is not None
-            passed = sum(self.elements)
+            passed = sum(self.elements) * (total // self._booleans())
         return total - passed if self.flip else passed
 
     @property
@@ -133,7 +138,7 @@ class Mask:
 
     def tensor(self) -> Tensor:
         """Return the mask as a boolean tensor of the event shape."""
-        if math.prod(self.shape) == 1 and self.kind != "given":
+        if math.prod(self.shape) == 1 and self.elements is None:
             return torch.zeros(tuple(self.shape), dtype=torch.bool)
         if self.kind in ("halves", "channelwise"):
             size = self.shape[0]
@@ -146,5 +151,12 @@ class Mask:
             board = torch.arange(height)[:, None] + torch.arange(width)
             passed = (board % 2 == 0).expand(tuple(self.shape))
         else:
-            passed = torch.tensor(self.elements, dtype=torch.bool).reshape(tuple(self.shape))
+            given = torch.tensor(self.elements, dtype=torch.bool)
+            if self.kind == "channels":
+                given = given.reshape(-1, 1, 1).expand(tuple(self.shape))
+            passed = given.reshape(tuple(self.shape))
         return ~passed if self.flip else passed.clone()
+
+    def _booleans(self) -> int:
+        """Return how many booleans ``elements`` holds, where it holds any."""
+        return self.shape[0] if self.kind == "channels" else math.prod(self.shape)

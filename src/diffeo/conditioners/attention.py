@@ -36,6 +36,17 @@ class Attention(nn.Module):
         return self.tell(told.transpose(-3, -2).flatten(-2))
 
 
+def check_heads(width: int, heads: int) -> None:
+    """Raise :class:`ConfigError` unless ``width`` units can be divided among ``heads``."""
+    at_least("width", width, 1)
+    at_least("heads", heads, 1)
+    if width % (4 * heads):
+        raise ConfigError(
+            f"width={width} must be a multiple of {4 * heads}, four times heads={heads}: each head has "
+            "a multiple of four units."
+        )
+
+
 class EncoderBlock(nn.Module):
     """h ← h + attention(norm h), then h ← h + W₂ σ(W₁ norm h): norms come before, as in GPT-2."""
 
@@ -71,14 +82,8 @@ class Encoder(nn.Module):
         self, rank: Tensor, width: int, blocks: int, heads: int, activation: str, dropout: float
     ) -> None:
         super().__init__()
-        at_least("width", width, 1)
         at_least("blocks", blocks, 1)
-        at_least("heads", heads, 1)
-        if width % (4 * heads):
-            raise ConfigError(
-                f"width={width} must be a multiple of {4 * heads}, four times heads={heads}: each head has "
-                "a multiple of four units."
-            )
+        check_heads(width, heads)
         number("dropout", dropout, least=0, below=1)
         self.heads = heads
         self.blocks = nn.ModuleList(EncoderBlock(width, heads, activation, dropout) for _ in range(blocks))

@@ -15,7 +15,40 @@ from diffeo.conditioners.attention import Attention, Encoder, EncoderBlock
 from diffeo.conditioners.staged import Stages
 
 
-class CausalStages(Stages):
+class TokenStages(Stages):
+    """What is told to one token after another.
+
+    Args:
+        tokens: how many there are.
+        encoder, head: what makes θ of tokens.
+        given: the map V of the context, if there is one.
+    """
+
+    def __init__(self, tokens: int, encoder: Encoder, head: nn.Module, given: nn.Module | None) -> None:
+        self._given, self._head, self._norm = given, head, encoder.norm
+        # As many tokens in a part as there are parts, about; a multiple of four.
+        length = 4 * -int(-(tokens**0.5) // 4)
+        self._encoders = [block for block in encoder.blocks if isinstance(block, EncoderBlock)]
+        self._kept = [Kept(block.attention, length) for block in self._encoders]
+        self._shift: Tensor | None = None
+        self.time = 0
+
+    def given(self, context: Tensor | None) -> None:
+        """Let every token be moved by this context."""
+        if self._given is not None and context is not None:
+            self._shift = self._given(context)
+
+    def asked(self, h: Tensor) -> Tensor:
+        """Return the head's answer for the next token h, (rows, width)."""
+        h = h if self._shift is None else h + self._shift
+        for block, kept in zip(self._encoders, self._kept, strict=True):
+            h = h + kept.told(block.before_attention(h))
+            h = h + block.inner(h)
+        self.time += 1
+        return self._head(self._norm(h))
+
+
+class CausalStages(TokenStages):
     """θ of one feature after another, of a :class:`~diffeo.conditioners.CausalTransformer`.
 
     Args:
@@ -34,33 +67,19 @@ class CausalStages(Stages):
         encoder: Encoder,
         head: nn.Module,
     ) -> None:
+        super().__init__(len(line), encoder, head, given)
         order = torch.tensor(line, device=place.device)
         self._place, self._value = place.index_select(0, order), value.index_select(0, order)
-        self._given, self._head, self._norm = given, head, encoder.norm
-        # As many tokens in a part as there are parts, about; a multiple of four.
-        self._length = 4 * -int(-(len(line) ** 0.5) // 4)
-        self._encoders = [block for block in encoder.blocks if isinstance(block, EncoderBlock)]
-        self._kept = [Kept(block.attention, self._length) for block in self._encoders]
-        self._shift: Tensor | None = None
-        self._time = 0
 
     def begin(self, like: Tensor, context: Tensor | None) -> Tensor:
         """Return θ of the first feature, (rows, 1, n_params): its token carries no value."""
-        if self._given is not None and context is not None:
-            self._shift = self._given(context)
-        return self._asked(self._place[0].expand(like.shape[0], -1))
+        self.given(context)
+        return self.asked(self._place[0].expand(like.shape[0], -1)).unsqueeze(-2)
 
     def step(self, values: Tensor) -> Tensor:
         """Return θ of the next feature, (rows, 1, n_params)."""
-        return self._asked(values * self._value[self._time] + self._place[self._time])
-
-    def _asked(self, h: Tensor) -> Tensor:
-        h = h if self._shift is None else h + self._shift
-        for block, kept in zip(self._encoders, self._kept, strict=True):
-            h = h + kept.told(block.before_attention(h))
-            h = h + block.inner(h)
-        self._time += 1
-        return self._head(self._norm(h)).unsqueeze(-2)
+        token = values * self._value[self.time] + self._place[self.time]
+        return self.asked(token).unsqueeze(-2)
 
 
 class Kept:

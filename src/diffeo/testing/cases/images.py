@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from diffeo.bijections import Affine, Bijection, Chain, Coupling, Flattened, Squeezed
-from diffeo.conditioners import CNN
+from diffeo.bijections import Affine, Autoregressive, Bijection, Chain, Coupling, Flattened, Squeezed
+from diffeo.conditioners import CNN, CausalTransformer, Guided
 from diffeo.flows import Flow
 from diffeo.images import flows
 from diffeo.laws import Affine as AffineLaw
@@ -18,9 +18,15 @@ _EVEN: tuple[Features, ...] = ((1, 2, 2), (1, 4, 2))
 
 #: The settings that make each named flow small, and the shapes that it is then tried at.
 SMALL_IMAGES: Mapping[str, tuple[dict[str, Any], tuple[Features, ...]]] = {
+    "FlowPP": (
+        {"couplings": (1, 1, 1), "components": 2, "width": 8, "heads": 2, "blocks": 1},
+        ((1, 2, 2), (1, 2, 4)),
+    ),
     "Glow": ({"levels": 2, "steps": 1, "width": 4}, ((1, 4, 4), (1, 4, 8))),
+    "Jet": ({"patch": 2, "couplings": 3, "width": 8, "blocks": 1, "heads": 2}, ((1, 2, 4), (1, 4, 4))),
     "NICE": ({"hidden": (6,), "couplings": 3}, ((1, 1, 2), (1, 2, 2))),
     "RealNVP": ({"width": 2, "blocks": 1, "couplings": 1}, _EVEN),
+    "TarFlow": ({"patch": 1, "width": 8, "transforms": 2, "blocks": 1, "heads": 2}, ((1, 1, 2), (2, 1, 2))),
 }
 
 
@@ -48,6 +54,12 @@ def _cnn(mask: str, **settings: Any) -> Callable[[Any, int], nn.Module]:
     return build
 
 
+def _guided(features: int, context: int) -> Bijection:
+    """Return an autoregressive layer pushed away from its parameters without a context."""
+    inner = CausalTransformer(features, 2, width=8, heads=2, blocks=1, context=context)
+    return Autoregressive(AffineLaw(), Guided(inner, 0.5) if context else inner)
+
+
 def small_image_flow(name: str, **settings: Any) -> Callable[[Any, int], Flow]:
     """Return the builder of the named flow of images with few parameters."""
     make: Callable[..., Flow] = getattr(flows, name)
@@ -59,6 +71,7 @@ def small_image_flow(name: str, **settings: Any) -> Callable[[Any, int], Flow]:
 
 
 IMAGE_CASES = [
+    Case("conditioners.Guided", "conditioner", _guided, sizes=(2, 3), contexts=("none", "per row"), identity=True),
     Case("bijections.Squeezed", "bijection", _squeezed, sizes=_EVEN, identity=True),
     Case("bijections.Flattened", "bijection", _flattened, sizes=_EVEN, contexts=CONTEXTS, identity=True),
     Case(
