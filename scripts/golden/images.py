@@ -7,7 +7,7 @@ import torch
 from diffeo.bijections import Chain, Flattened, Scale, Squeezed
 from diffeo.distributions import StandardNormal
 from diffeo.flows import Flow
-from diffeo.images import NICE, Glow, RealNVP
+from diffeo.images import NICE, FlowPP, Glow, Jet, RealNVP, TarFlow, guided
 from golden.material import Made, normal, ready
 
 
@@ -27,6 +27,26 @@ def image_glow() -> Made:
     """Return Glow of images of two levels, with learnt priors."""
     x = normal(40, 1, 4, 4)
     return ready(Glow((1, 4, 4), levels=2, steps=1, width=4), x), x, None
+
+
+def image_flow_pp() -> Made:
+    """Return Flow++ of images."""
+    x = normal(40, 1, 2, 2)
+    flow = FlowPP((1, 2, 2), couplings=(1, 1, 1), components=2, width=8, blocks=1, heads=2)
+    return ready(flow, x), x, None
+
+
+def image_jet() -> Made:
+    """Return Jet, of two classes."""
+    x, given = normal(40, 1, 2, 4), torch.eye(2, dtype=torch.float64).repeat(20, 1)
+    return ready(Jet((1, 2, 4), 2, patch=2, couplings=3, width=8, blocks=1, heads=2), x, given), x, given
+
+
+def image_tar_flow() -> Made:
+    """Return TarFlow, guided towards one of two classes."""
+    x, given = normal(40, 1, 2, 4), torch.eye(2, dtype=torch.float64).repeat(20, 1)
+    flow = TarFlow((1, 2, 4), 2, patch=2, width=8, transforms=2, blocks=1, heads=2)
+    return guided(ready(flow, x, given), 0.5), x, given
 
 
 def rearranged() -> Made:

@@ -22,8 +22,8 @@ _KINDS = ("halves", "alternating", "checkerboard", "channelwise", "channels", "g
 class Mask:
     """A partition of an event's elements; True means "passed unchanged" (x₁).
 
-    Use the constructors :meth:`halves`, :meth:`alternating`, :meth:`checkerboard`,
-    :meth:`channelwise`, :meth:`channels` and :meth:`given`. With ``flip`` the two parts exchange their roles, except in one
+    Use the constructors :meth:`halves`, :meth:`alternating`, :meth:`checkerboard`, :meth:`channelwise`,
+    :meth:`channels` and :meth:`given`. With ``flip`` the two parts exchange their roles, except in one
     dimension, where the only element is always moved (a coupling that moved nothing would waste a layer).
 
     Sources: halves and alternating (odd/even), NICE (2014), section 3.2; checkerboard and channel-wise,

@@ -39,7 +39,9 @@ class Guided(OrderedConditioner):
         a_part("conditioner", conditioner, OrderedConditioner, "CausalTransformer(3, 2, context=2)")
         number("weight", weight, least=0)
         if not conditioner.context:
-            raise ConfigError("conditioner has context=0; expected one with a context: there is none to guide by.")
+            raise ConfigError(
+                "conditioner has context=0; expected one with a context: there is none to guide by."
+            )
         self.conditioner, self.weight = conditioner, weight
         self._sizes(
             conditioner.in_features, conditioner.out_features, conditioner.n_params, conditioner.context

@@ -84,7 +84,7 @@ class PatchTransformer(OrderedConditioner):
 
     @property
     def graph(self) -> Graph:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Return which element depends on which; made when asked for, since it is a table of D² booleans."""
+        """Return which element depends on which: D² booleans, made when they are asked for."""
         rank = np.argsort([level[0] for level in self.levels])
         earlier = rank[:, None] > rank
         return np.tile(earlier, (self.channels, self.channels))

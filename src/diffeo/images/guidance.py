@@ -18,8 +18,8 @@ def guided(flow: Flow, weight: float) -> Flow:
     Source: Zhai et al., *Normalizing flows are capable generative models* (2024), section 3.4.
 
     Args:
-        flow: one of autoregressive layers with a context, as :func:`diffeo.images.TarFlow`, learnt with some
-            contexts left out (:class:`diffeo.images.NoisyLikelihood`).
+        flow: one of autoregressive layers with a context, as :func:`diffeo.images.TarFlow`, learnt with
+            some contexts left out (:class:`diffeo.images.NoisyLikelihood`).
         weight: w.
 
     Raises:

@@ -29,10 +29,10 @@ def FlowPP(
 
     From data to noise: four couplings with checkerboard masks; a squeeze, (C, H, W) to (4C, H/2, W/2); two
     with channel-wise masks; three with checkerboard masks. Before each, activation normalisation and an
-    invertible 1 × 1 convolution. A coupling is x₂ ← logit(Σ_k π_k σ((x₂ − μ_k) exp(−s_k))) · exp(a) + b with
-    parameters made of x₁ by a network of gated convolutions and attention among all pixels. Scoring takes
-    one pass, sampling a search of a bracketed root in each coupling. A coupling is that curve for x₂ in
-    [−30, 30], and straight beyond.
+    invertible 1 × 1 convolution. A coupling is x₂ ← logit(Σ_k π_k σ((x₂ − μ_k) exp(−s_k))) · exp(a) + b,
+    its parameters made of x₁ by a network of gated convolutions and attention among all pixels. Scoring
+    takes one pass, sampling a search of a bracketed root in each coupling. A coupling is that curve for x₂
+    in [−30, 30], and straight beyond.
 
     The authors normalise and mix each half of an image for itself; here it is the whole image.
 

@@ -32,16 +32,16 @@ def Jet(
 ) -> Flow:
     """Jet: couplings of patches whose parts are taken by channels and by space in turn.
 
-    The image is cut into patches of P × P pixels, each of them a token of C P² channels. From data to noise,
-    in each coupling y₁ = x₁, y₂ = (x₂ − t(x₁)) ⊙ exp(−s(x₁)) with s and t by a vision transformer over the
-    tokens. "channels" passes a random half of the channels of every token, "spatial" every other token, as
-    on a checkerboard, the colours taking turns. Both directions cost one pass.
+    The image is cut into patches of P × P pixels, each of them a token of C P² channels. From data to
+    noise, in each coupling y₁ = x₁, y₂ = (x₂ − t(x₁)) ⊙ exp(−s(x₁)) with s and t by a vision transformer
+    over the tokens. "channels" passes a random half of the channels of every token, "spatial" every other
+    token, as on a checkerboard, the colours taking turns. Both directions cost one pass.
 
     Where this differs from the paper: log-scales are ``bound`` · tanh(· / ``bound``), where the authors
     multiply by twice a sigmoid. Number, width and depth of the couplings are the middle of what they study.
 
-    Source: Kolesnikov, Steiner Pinto & Tschannen, *Jet: A modern transformer-based normalizing flow* (2024),
-    section 3; the order of the kinds is that of the authors' code.
+    Source: Kolesnikov, Steiner Pinto & Tschannen, *Jet: A modern transformer-based normalizing flow*
+    (2024), section 3; the order of the kinds is that of the authors' code.
 
     Args:
         shape: (C, H, W); H and W are multiples of ``patch``.

@@ -35,15 +35,15 @@ def TarFlow(
     patch, keys and values of the patches before kept, or by sweeps over all patches
     (``inverse_method="jacobi"``), the same to rounding.
 
-    Where this differs from the paper: log-scales are ``bound`` · tanh(· / ``bound``), and the first patch has
-    a learnt (and, with a context, steered) mean and scale, where theirs passes unchanged.
+    Where this differs from the paper: log-scales are ``bound`` · tanh(· / ``bound``), and the first patch
+    has a learnt (and, with a context, steered) mean and scale, where theirs passes unchanged.
 
-    The authors train with Gaussian noise on the pixels, :class:`diffeo.images.NoisyLikelihood`, take it from
-    samples with :func:`diffeo.images.denoised`, and steer samples towards a class with
+    The authors train with Gaussian noise on the pixels, :class:`diffeo.images.NoisyLikelihood`, take it
+    from samples with :func:`diffeo.images.denoised`, and steer samples towards a class with
     :func:`diffeo.images.guided`.
 
-    Source: Zhai et al., *Normalizing flows are capable generative models* (2024), sections 3.1–3.4; defaults
-    are those of ImageNet 64 × 64, [2-768-8-8].
+    Source: Zhai et al., *Normalizing flows are capable generative models* (2024), sections 3.1–3.4;
+    defaults are those of ImageNet 64 × 64, [2-768-8-8].
 
     Args:
         shape: (C, H, W); H and W are multiples of ``patch``.

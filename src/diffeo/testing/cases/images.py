@@ -71,7 +71,14 @@ def small_image_flow(name: str, **settings: Any) -> Callable[[Any, int], Flow]:
 
 
 IMAGE_CASES = [
-    Case("conditioners.Guided", "conditioner", _guided, sizes=(2, 3), contexts=("none", "per row"), identity=True),
+    Case(
+        "conditioners.Guided",
+        "conditioner",
+        _guided,
+        sizes=(2, 3),
+        contexts=("none", "per row"),
+        identity=True,
+    ),
     Case("bijections.Squeezed", "bijection", _squeezed, sizes=_EVEN, identity=True),
     Case("bijections.Flattened", "bijection", _flattened, sizes=_EVEN, contexts=CONTEXTS, identity=True),
     Case(
