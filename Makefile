@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 BENCH := .venv-bench
 
-.PHONY: run test proofs lint format reliability audit-rates bench bench-tables clean
+.PHONY: run test proofs lint format reliability audit-rates bench bench-tables bench-images clean
 
 run: $(STAMP)
 	$(BIN)/diffeo demo
@@ -45,6 +45,13 @@ bench-tables: $(BENCH)/installed
 	$(BENCH)/bin/python -m benchmarks.density.run $(if $(QUICK),--quick) $(if $(DOWNLOAD),--download) \
 		$(if $(DATA),--data $(DATA)) $(if $(ONLY),--only $(ONLY)) $(if $(BUDGET),--budget $(BUDGET)) \
 		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(METHODS),--methods $(METHODS)) $(if $(AGAIN),--again $(AGAIN))
+
+# Bits per dimension of images; fits that were done are not done again. SETS='digits mnist cifar10' (DATA is the
+# folder of the latter two), METHODS, SECONDS (a fit) and SEEDS narrow it down.
+bench-images: $(STAMP)
+	$(BIN)/python -m benchmarks.images.run $(if $(QUICK),--quick) $(if $(SETS),--sets $(SETS)) \
+		$(if $(DATA),--data $(DATA)) $(if $(METHODS),--methods $(METHODS)) \
+		$(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEEDS),--seeds $(SEEDS))
 
 # How often audits of simulated tables find what was planted; replications that were done are not done again.
 audit-rates: $(STAMP)

@@ -1,0 +1,87 @@
+"""The page of measurements, from the journal alone."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.images.protocol import CLASSICAL, DRAWS
+from benchmarks.images.recipes import PUBLISHED
+from benchmarks.machine import QUIET
+
+#: How far the best is to be ahead of Gaussian and mixture on digits, in bits per dimension.
+WANTED = 0.3
+
+
+def page(records: Sequence[dict[str, Any]]) -> str:
+    """Return the page as Markdown."""
+    parts = ["# Bits per dimension of images", _protocol(records)]
+    for chosen in dict.fromkeys(record["set"] for record in records):
+        mine = [record for record in records if record["set"] == chosen]
+        parts += [f"## {chosen}", f"Images: {mine[0]['split']} (training, validation, test).", _table(mine)]
+        parts.append(_verdict(mine))
+        parts.append(_courses(mine))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _protocol(records: Sequence[dict[str, Any]]) -> str:
+    machine = records[0]["machine"]
+    loud = sum((record["busy"] or 0) > QUIET for record in records)
+    return (
+        f"Measured on {machine['processor']}, {machine['cores']} cores, {machine['date']}, torch "
+        f"{machine['versions'].get('torch', '?')}. Test images are dequantised by uniform noise, drawn "
+        f"{DRAWS} times each; the figure is an upper bound of −log₂ P(image) / dimensions, through all "
+        f"preprocessing. Lower is better. Of {len(records)} fits, {loud} began while others used more than "
+        f"{QUIET:.0%} of the processors: their steps would be more on a quiet machine."
+    )
+
+
+def _table(records: Sequence[dict[str, Any]]) -> str:
+    lines = [
+        "| method | bits/dim | seeds | nats of y in [0, 1] | steps | seconds | parameters | published |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    groups: dict[tuple[str, float], list[dict[str, Any]]] = {}
+    for record in records:
+        groups.setdefault((record["method"], record["budget"]), []).append(record)
+    for (method, _), those in sorted(groups.items(), key=_mean):
+        published = PUBLISHED.get((those[0]["set"], method))
+        spread = f" ± {statistics.stdev(r['bits'] for r in those):.3f}" if len(those) > 1 else ""
+        lines.append(
+            f"| {method} | {statistics.mean(r['bits'] for r in those):.3f}{spread} | {len(those)} "
+            f"| {statistics.mean(r['nats'] for r in those):.1f} "
+            f"| {statistics.mean(r['steps'] for r in those):.0f} "
+            f"| {statistics.mean(r['seconds'] for r in those):.0f} | {those[0]['parameters']:,} "
+            f"| {'' if published is None else published} |"
+        )
+    return "\n".join(lines)
+
+
+def _mean(item: tuple[tuple[str, float], list[dict[str, Any]]]) -> float:
+    return statistics.mean(record["bits"] for record in item[1])
+
+
+def _verdict(records: Sequence[dict[str, Any]]) -> str:
+    """Return how far the best flow is ahead of the best classical density, on the same seeds."""
+    classical = [record for record in records if record["method"] in CLASSICAL]
+    flows = [record for record in records if record["method"] not in CLASSICAL]
+    if not classical or not flows:
+        return ""
+    best, other = (min(those, key=lambda record: record["bits"]) for those in (flows, classical))
+    ahead = other["bits"] - best["bits"]
+    kept = "kept" if ahead >= WANTED else "missed"
+    goal = f" (wanted: {WANTED}; {kept})" if records[0]["set"] == "digits" else ""
+    return f"{best['method']} is {ahead:.3f} bits/dim ahead of the {other['method']}{goal}."
+
+
+def _courses(records: Sequence[dict[str, Any]]) -> str:
+    """Return the course of each fit: steps and held-out bits per dimension, at five places."""
+    lines = ["| method | seed | held-out bits/dim at steps |", "| --- | --- | --- |"]
+    for record in records:
+        course = record["course"]
+        if course:
+            places = sorted({round(k * (len(course) - 1) / 4) for k in range(5)})
+            told = ", ".join(f"{course[k][2]:.3f} at {course[k][0]:,.0f}" for k in places)
+            lines.append(f"| {record['method']} | {record['seed']} | {told} |")
+    return "\n".join(lines) if len(lines) > 2 else ""
