@@ -1,4 +1,4 @@
-"""Image sets: whole numbers in arrays (rows, C, H, W), split as published, and how many levels they have."""
+"""Image sets: whole numbers in arrays (rows, C, H, W), split as published, and their levels."""
 
 from __future__ import annotations
 
@@ -37,14 +37,13 @@ class ImageSet:
 
 
 def digits(folder: Path | None, seed: int) -> ImageSet:
-    """Return scikit-learn's 1,797 digits, 8 × 8 of 17 levels, split at random: they have no published split."""
+    """Return scikit-learn's 1,797 digits, 8 × 8 of 17 levels; they have no published split."""
     from sklearn.datasets import load_digits
 
     x = load_digits().images.astype(np.uint8)[:, None]
     x = x[np.random.default_rng(seed).permutation(len(x))]
-    return ImageSet(
-        "digits", 17, x[:1300], x[1300:1437], x[1437:], "1,300 / 137 / 360, at random by the seed"
-    )
+    note = "1,300 / 137 / 360, at random by the seed"
+    return ImageSet("digits", 17, x[:1300], x[1300:1437], x[1437:], note)
 
 
 def mnist(folder: Path | None, seed: int) -> ImageSet:
@@ -57,7 +56,7 @@ def mnist(folder: Path | None, seed: int) -> ImageSet:
 
 
 def cifar10(folder: Path | None, seed: int) -> ImageSet:
-    """Return CIFAR-10: the last 2,000 training images stop a fit; the first 1,000 test images are measured."""
+    """Return CIFAR-10: the last 2,000 training images stop a fit, the first 1,000 of test are measured."""
     parts = [_differences(_folder(folder) / "cifar10" / f"cifar10_train_{k}.npz") for k in range(1, 6)]
     train = np.concatenate(parts)
     test = _differences(_folder(folder) / "cifar10" / "cifar10_test_first1000.npz")
