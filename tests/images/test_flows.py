@@ -102,7 +102,7 @@ def test_what_is_encoded_comes_back_and_every_class_has_its_own_density(name):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"FlowPP"}))  # whose components begin apart
 def test_untrained_it_is_its_base(name):
     """Up to ActNorm, 1 × 1 convolutions (which permute) and what reads data, it moves nothing."""
     torch.manual_seed(0)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from diffeo.conditioners.attention import Attention, check_heads
 from diffeo.conditioners.conditioner import Conditioner, Linear, widest
 from diffeo.conditioners.convolutional import Conv, check_filters, image_of
+from diffeo.conditioners.vision import placed
 from diffeo.errors import at_least, number
 from diffeo.registry import register
 
@@ -100,7 +101,7 @@ class GatedCNN(Conditioner):
         self.heads = heads
         self.entry = Conv(channels, width, kernel)
         self.given = Linear(context, width, bias=False) if context else None
-        self.place = nn.Parameter(0.01 * torch.randn(pixels, width)) if blocks else None
+        self.place = placed(pixels, width) if blocks else None
         self.blocks = nn.ModuleList(_Block(width, kernel, heads, dropout) for _ in range(blocks))
         self.last = Conv(width, channels * n_params, kernel)
         for parameter in self.last.parameters():

@@ -15,7 +15,7 @@ from diffeo.registry import register
 
 def placed(tokens: int, width: int) -> nn.Parameter:
     """Return a vector for each place, small beside what a token carries."""
-    return nn.Parameter(torch.randn(tokens, width) * width**-0.5)
+    return nn.Parameter(nn.init.normal_(torch.empty(tokens, width), std=width**-0.5))
 
 
 @register("conditioners.VisionTransformer")

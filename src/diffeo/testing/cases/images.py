@@ -20,7 +20,7 @@ _EVEN: tuple[Features, ...] = ((1, 2, 2), (1, 4, 2))
 SMALL_IMAGES: Mapping[str, tuple[dict[str, Any], tuple[Features, ...]]] = {
     "FlowPP": (
         {"couplings": (1, 1, 1), "components": 2, "width": 8, "heads": 2, "blocks": 1},
-        ((1, 2, 2), (1, 2, 4)),
+        ((1, 2, 4), (1, 4, 2)),
     ),
     "Glow": ({"levels": 2, "steps": 1, "width": 4}, ((1, 4, 4), (1, 4, 8))),
     "Jet": ({"patch": 2, "couplings": 3, "width": 8, "blocks": 1, "heads": 2}, ((1, 2, 4), (1, 4, 4))),
