@@ -13,6 +13,7 @@ from diffeo.testing.compiled import one_graph
 
 #: Kinds that are no part of a density's formula: what they are is tested where it is said.
 NOT_PARTS = {
+    "conditioners.Guided": "nothing without a context; its case has it where there is one",
     "estimator.Joint": "what the file of a FlowDensity holds; tests/estimator",
     "estimator.Members": "weighted flows in views of the data; tests/estimator",
     "friends.GAN": "no density; tests/friends",
