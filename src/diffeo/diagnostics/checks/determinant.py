@@ -9,6 +9,7 @@ from torch import Tensor
 
 from diffeo.bijections import Bijection
 from diffeo.bijections.chain import layers_of
+from diffeo.bijections.jacobian import jacobian_of
 from diffeo.diagnostics.checks.subject import (
     apply,
     apply_checked,
@@ -17,7 +18,6 @@ from diffeo.diagnostics.checks.subject import (
     flat_rows,
     own_copy,
     precision,
-    rows_of,
 )
 from diffeo.diagnostics.figure import Figure
 
@@ -136,21 +136,12 @@ def log_dets_cancel(
 def jacobian(
     bijection: Bijection, value: Tensor, context: Tensor | None = None, *, inverse: bool = False
 ) -> Tensor:
-    """Return ∂out/∂in for each row of ``value`` (rows, *event) as (rows, D, D), by D backward passes."""
-    with torch.enable_grad():
-        leaf = value.detach().clone().requires_grad_()
-        moved, _ = apply(bijection, leaf, context, inverse=inverse)
-        flat = rows_of(moved, bijection.event_ndim)
-        rows: list[Tensor] = []
-        for j in range(flat.shape[-1]):
-            column = flat[:, j].sum()
-            if not column.requires_grad:
-                rows.append(torch.zeros_like(flat))
-                continue
-            (slope,) = torch.autograd.grad(column, leaf, retain_graph=True, allow_unused=True)
-            zero = torch.zeros_like(flat)
-            rows.append(zero if slope is None else rows_of(slope, bijection.event_ndim))  # pyright: ignore[reportUnnecessaryComparison]
-    return torch.stack(rows, -2).detach()
+    """Return ∂out/∂in for each row of ``value`` (rows, *event) as (rows, D, D), by autograd."""
+
+    def moved(at: Tensor, given: Tensor | None) -> Tensor:
+        return apply(bijection, at, given, inverse=inverse)[0]
+
+    return jacobian_of(moved, value, context)[0]
 
 
 def log_abs_det(matrices: Tensor) -> Tensor:
