@@ -274,7 +274,17 @@ def test_the_page_says_who_is_ahead_and_who_failed():
 def test_a_run_goes_on_where_it_was_ended(folder, tmp_path, capsys):
     out, book = tmp_path / "out", tmp_path / "j.jsonl"
     given = ["--data", str(folder), "--only", "adbench 14_glass", "power", "--budget", "2", "--seeds", "1"]
-    given += ["--journal", str(book), "--output", str(out), "--part", "numeric", "--methods"]
+    given += [
+        "--threads",
+        "1",
+        "--journal",
+        str(book),
+        "--output",
+        str(out),
+        "--part",
+        "numeric",
+        "--methods",
+    ]
     assert run.main([*given, "Gaussian", "zuko MAF"]) == 0
     told = capsys.readouterr()
     assert "SKIPPED power (numeric)" in told.err

@@ -16,9 +16,8 @@ def measured(*arguments):
 
 
 def test_it_prints_and_writes_what_it_measured(tmp_path):
-    answer = measured(
-        "--quick", "--workers", 1, "--figures", "A7", "A8", "--no-peers", "--json", tmp_path / "page.json"
-    )
+    wanted = ("--figures", "A7", "A8", "--cases", "Affine", "--no-peers")
+    answer = measured("--quick", "--workers", 1, *wanted, "--json", tmp_path / "page.json")
     assert answer.returncode == 0, answer.stderr
     page = json.loads((tmp_path / "page.json").read_text())
     assert {figure["figure"] for figure in page["figures"]} == {"A7", "A8"}
@@ -97,3 +96,6 @@ def test_every_promised_figure_has_a_task(script):
     for label in promised:
         pooled, alone = script.plan(True, [label])
         assert pooled + alone, label
+    few, _ = script.plan(True, ["A7", "A8"], "Affine")
+    assert all("Affine" in task.arguments[0] for task in few)
+    assert {task.name for task in few} == {"contract", "laws"}

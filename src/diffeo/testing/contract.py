@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from diffeo.bijections.rounding import predicted_error
 from diffeo.diagnostics import checks
 from diffeo.diagnostics.checks.determinant import LIMITS
 from diffeo.diagnostics.checks.round_trip import LIMITS as CLOSE
@@ -57,7 +56,7 @@ def _brought_back(v: Variant, inverse: bool) -> tuple[Tensor, Tensor | None]:
     factor of a million within a thousandth of its box.
     """
     value, given = v.side(inverse)
-    kept = predicted_error(v.bijection, value, given, inverse=inverse) < LIMITS[v.dtype] / 10
+    kept = v.predicted(inverse) < LIMITS[v.dtype] / 10
     return value[kept], given[kept] if given is not None and given.ndim > 1 else given
 
 
@@ -74,7 +73,10 @@ def _ordinary(v: Variant, inverse: bool) -> tuple[Tensor, Tensor | None]:
 def _round_trips(v: Variant) -> Iterator[Figure]:
     for inverse in _BOTH:
         value, given = v.side(inverse)
-        yield checks.round_trip_against_prediction(v.bijection, value, given, inverse=inverse)
+        predicted = v.predicted(inverse)
+        yield checks.round_trip_against_prediction(
+            v.bijection, value, given, inverse=inverse, predicted=predicted
+        )
         if v.gain == 1.0 and not v.training:
             yield _fixed_limit(v, value, given, inverse)
 
@@ -86,7 +88,7 @@ def _fixed_limit(v: Variant, value: Tensor, given: Tensor | None, inverse: bool)
     by more than any fixed limit, whatever computes it.
     """
     size = value.abs().flatten(1).amax(-1).clamp(min=1.0)
-    good = predicted_error(v.bijection, value, given, inverse=inverse) <= CLOSE[v.dtype] * size
+    good = v.predicted(inverse) <= CLOSE[v.dtype] * size
     rows = given[good] if given is not None and given.ndim > 1 else given
     figure = checks.round_trip(v.bijection, value[good], rows, inverse=inverse)
     left_out = int((~good).sum())
@@ -111,7 +113,15 @@ def _gradients(v: Variant) -> Iterator[Figure]:
         yield checks.gradients_finite(v.bijection, value, given, inverse=inverse)
         if v.size <= 7 and v.dtype == torch.float64:
             few, given = v.side(inverse, 2)
-            yield checks.gradcheck(v.bijection, few, given, inverse=inverse, second=v.size <= 2)
+            yield checks.gradcheck(
+                v.bijection,
+                few,
+                given,
+                inverse=inverse,
+                second=v.size <= 2,
+                fast=v.brief,
+                predicted=v.predicted(inverse)[:2],
+            )
 
 
 def _mass(v: Variant) -> Iterator[Figure]:
@@ -125,7 +135,9 @@ def _identity(v: Variant) -> Iterator[Figure]:
 
 
 def _sampler(v: Variant) -> Iterator[Figure]:
-    yield checks.sample_log_prob(v.flow, v.given, draws=64)
+    wanted = 32 if v.sparing else 64  # each draw is one row for every row of the context
+    draws = -(-wanted // len(v.given)) if v.given is not None and v.given.ndim > 1 else wanted
+    yield checks.sample_log_prob(v.flow, v.given, draws=draws)
     if v.size <= 2 and v.context != "per row" and v.dtype == torch.float64:
         draws = 20_000 // v.case.thrift
         yield checks.sampler_matches_density(v.flow, v.given, draws=draws, cubature=v.cubature)
@@ -139,7 +151,8 @@ def _zeros(v: Variant) -> Iterator[Figure]:
 
 def _isolation(v: Variant) -> Iterator[Figure]:
     value, given = v.side(True, 4)
-    together = v.training or v.gain != 1.0  # one by one, it takes six times as many passes
+    # One by one, it takes six times as many passes.
+    together = v.training or v.gain != 1.0 or v.sparing
     yield checks.row_isolation(v.flow, value, given, sites=2, together=together)
     for inverse in _BOTH:
         value, given = v.side(inverse, 3)
@@ -167,7 +180,7 @@ def _shapes(v: Variant) -> Iterator[Figure]:
         yield checks.shapes(v.bijection, value, given, inverse=inverse)
         value, given = _ordinary(v, inverse)
         yield checks.finite(v.bijection, value, given, inverse=inverse)
-    yield torch_distributions(v.flow, v.x, v.given)
+    yield torch_distributions(v.flow, v.x, v.given, predicted=v.predicted(True))
 
 
 def _files(v: Variant) -> Iterator[Figure]:
@@ -179,11 +192,13 @@ def _bytes(v: Variant) -> Iterator[Figure]:
 
 
 def _functional(v: Variant) -> Iterator[Figure]:
-    yield functional(v.flow, v.x, v.given)
+    if not v.sparing or v.features == v.case.sizes[1]:  # the same graph in every size
+        yield functional(v.flow, v.x, v.given)
 
 
 def _untouched(v: Variant) -> Iterator[Figure]:
-    if v.size <= 4:  # it trains
+    # It trains. What a call leaves behind depends on no precision or stress: a short run asks one size.
+    if v.size <= 4 and (not v.brief or v.features == v.case.sizes[0]):
         yield untouched(v.flow, v.x, v.given)
 
 
@@ -211,7 +226,8 @@ PROMISES: tuple[Promise, ...] = (
 def spread(case: Case, turn: int = 0, *, whole: bool = True) -> Iterator[Variant]:
     """Yield every size of a case with every context, its precisions and gains taking turns.
 
-    With ``whole=False`` sizes and contexts take turns too: each is met, and few meet each other.
+    With ``whole=False`` sizes and contexts take turns too: each is met, and few meet each other;
+    and they are brief (:class:`~diffeo.testing.Variant`).
 
     >>> from diffeo.testing import CASES
     >>> case = CASES["laws.Affine, coupling, halves"]
@@ -228,7 +244,7 @@ def spread(case: Case, turn: int = 0, *, whole: bool = True) -> Iterator[Variant
             continue
         gain = GAINS[(k + turn) % len(GAINS)]
         dtype = DTYPES[(k // len(GAINS) + k + turn) % len(DTYPES)]
-        yield Variant(case, v.features, v.context, dtype, gain, seed=turn)
+        yield Variant(case, v.features, v.context, dtype, gain, seed=turn, brief=not whole)
 
 
 def keep(variant: Variant, figures: Sequence[str] | None = None) -> Iterator[Figure]:

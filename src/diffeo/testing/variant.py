@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from diffeo.bijections import Bijection
+from diffeo.bijections.rounding import predicted_error
 from diffeo.diagnostics.checks.mass import cells
 from diffeo.diagnostics.checks.quadrature import Cubature
 from diffeo.flows import Flow
@@ -20,8 +21,8 @@ from diffeo.kernels.circle import wrap
 from diffeo.testing.cases import CONTEXT_FEATURES, Case
 from diffeo.testing.stressed import stress, trained
 
-#: Rows that a variant's data hold.
-ROWS = 12
+#: Rows that a variant's data hold, and those of a dear case in a short run.
+ROWS, FEW = 12, 4
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Variant:
         gain: what weight matrices are multiplied by (see :func:`diffeo.testing.stress`).
         seed: of weights and data.
         training: whether it was trained for a few steps, in place of the gain.
+        brief: whether a short run asks: gradcheck along random directions, and fewer rows of a dear case.
         nodes: the most evaluations that a quadrature may take, times the case's thrift.
 
     >>> from diffeo.testing import CASES
@@ -52,6 +54,7 @@ class Variant:
     seed: int = 0
     training: bool = False
     nodes: int = 50_000
+    brief: bool = False
 
     @property
     def name(self) -> str:
@@ -59,6 +62,16 @@ class Variant:
         made = "trained" if self.training else f"gain {self.gain:g}"
         size = "×".join(str(n) for n in self.shape)
         return f"D = {size}, context {self.context}, {str(self.dtype)[6:]}, {made}, seed {self.seed}"
+
+    @property
+    def rows(self) -> int:
+        """Return the rows of its data."""
+        return FEW if self.sparing else ROWS
+
+    @property
+    def sparing(self) -> bool:
+        """Return whether this is a short run of a dear case."""
+        return self.brief and self.case.dear
 
     @property
     def shape(self) -> torch.Size:
@@ -76,17 +89,19 @@ class Variant:
         if self.context == "none":
             return None
         rows = torch.randn(ROWS, CONTEXT_FEATURES, generator=self._generator(1), dtype=torch.float64)
-        return (rows[0] if self.context == "shared" else rows).to(self.dtype)
+        return (rows[0] if self.context == "shared" else rows[: self.rows]).to(self.dtype)
 
     @cached_property
     def x(self) -> Tensor:
         """Return rows of data in the case's domain, (rows, *event)."""
-        return domain_rows(self.case.domain, self.shape, ROWS, self._generator(2)).to(self.dtype)
+        x = domain_rows(self.case.domain, self.shape, ROWS, self._generator(2))
+        return x[: self.rows].to(self.dtype)
 
     @cached_property
     def z(self) -> Tensor:
         """Return draws of the base, (rows, *event)."""
-        return self.flow.base.sample((ROWS,), self.given, generator=self._generator(3)).detach()
+        z = self.flow.base.sample((ROWS,), self.given, generator=self._generator(3))
+        return z[: self.rows].detach()
 
     @cached_property
     def flow(self) -> Flow:
@@ -122,11 +137,28 @@ class Variant:
         """Return the flow's bijection."""
         return self.flow.bijection
 
+    def at(self, dtype: torch.dtype) -> Variant:
+        """Return this variant with the same flow in another precision: it is not trained again."""
+        other = replace(self, dtype=dtype)
+        other.__dict__["flow"] = copy.deepcopy(self.flow).to(dtype)
+        return other
+
     def side(self, inverse: bool, rows: int | None = None) -> tuple[Tensor, Tensor | None]:
         """Return what a direction starts from: data or noise, and the context."""
         value = (self.x if inverse else self.z)[:rows]
         per_row = self.given is not None and self.given.ndim > 1
         return value, self.given[:rows] if per_row and self.given is not None else self.given
+
+    def predicted(self, inverse: bool) -> Tensor:
+        """Return the predicted round-trip error of each row of one side, found once."""
+        if inverse not in self._predictions:
+            value, given = self.side(inverse)
+            self._predictions[inverse] = predicted_error(self.bijection, value, given, inverse=inverse)
+        return self._predictions[inverse]
+
+    @cached_property
+    def _predictions(self) -> dict[bool, Tensor]:
+        return {}
 
     def _generator(self, stream: int) -> torch.Generator:
         return torch.Generator().manual_seed(1000 * self.seed + stream)

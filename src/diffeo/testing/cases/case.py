@@ -45,6 +45,7 @@ class Case:
         domain: where its data lie.
         thrift: what the evaluations of its quadrature and the draws of its sampler are divided by, since
             each is a search or an equation solved.
+        dear: whether a pass is a search or an equation solved, so that a short run takes fewer rows.
         identity: whether parameters of zero make it the identity map, exactly.
         expected_failures: the checks that it is known to fail, each with the reason; strict.
 
@@ -61,6 +62,7 @@ class Case:
     contexts: tuple[str, ...] = ("none",)
     domain: Domain = "real"
     thrift: int = 1
+    dear: bool = False
     identity: bool = False
     expected_failures: Mapping[str, str] = field(default_factory=dict[str, str])
 

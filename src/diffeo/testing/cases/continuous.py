@@ -46,6 +46,7 @@ CONTINUOUS = [
         sizes=sizes,
         contexts=(context,),
         thrift=8,
+        dear=True,
         identity=True,
         expected_failures=failures,
     )

@@ -36,6 +36,21 @@ SMALL: Mapping[str, dict[str, Any]] = {
     "UNAF": {"transforms": 1, "units": 2, "hidden": (12,)},
 }
 
+#: Flows of which one direction has no formula.
+_SOLVED = (
+    "BNAF",
+    "BPF",
+    "FlowPP",
+    "GF",
+    "NAF",
+    "Planar",
+    "Radial",
+    "ResidualFlow",
+    "SOSPF",
+    "Sylvester",
+    "UNAF",
+)
+
 #: Flows whose samples are searches that cost more than all other checks of them.
 _SEARCHED = ("GF", "UNAF")
 
@@ -73,6 +88,7 @@ NAMED_FLOWS = [
             contexts=("none", "per row"),
             domain="circle" if name == "NCSF" else "real",
             thrift=4 if name in _SEARCHED else 1,
+            dear=name in _SOLVED,
         )
         for name in SMALL
     ),

@@ -22,7 +22,8 @@ from diffeo.testing.cases.laws import law_cases
 def searched(name: str, law: Law, contexts: tuple[str, ...] = ("none", "per row")) -> list[Case]:
     """Return the case of a costly law: one mask, few sizes."""
     return [
-        replace(case, sizes=(1, 2, 3), contexts=contexts) for case in law_cases(name, law, ("alternating",))
+        replace(case, sizes=(1, 2, 3), contexts=contexts, dear=True)
+        for case in law_cases(name, law, ("alternating",))
     ]
 
 

@@ -32,7 +32,9 @@ def _contractive(features: int, context: int) -> Bijection:
 
 def _case(name: str, build: Builder, **settings: Any) -> Case:
     contexts = ("none", "per row")
-    return Case(f"bijections.{name}", "bijection", build, sizes=_SIZES, contexts=contexts, **settings)
+    return Case(
+        f"bijections.{name}", "bijection", build, sizes=_SIZES, contexts=contexts, dear=True, **settings
+    )
 
 
 RESIDUAL = [
