@@ -25,7 +25,7 @@ from diffeo.estimator import Members, Stored
 from diffeo.files import save
 from diffeo.friends import GAN, VAE
 from diffeo.friends.friend import Friend
-from diffeo.tables import Encoded, MixedDensity, TableModel
+from diffeo.tables import Encoded, MixedDensity
 from golden import RECIPES
 
 ROWS = 6
@@ -60,7 +60,7 @@ def recorded(path: Path, x: Tensor, context: Tensor | None) -> dict[str, Any]:
         return recorded_table(model, x, context)
     if isinstance(model, Friend):
         return recorded_friend(model, x[:ROWS].double())
-    flow: Any = model.as_flow() if isinstance(model, TableModel) else model.double()
+    flow: Any = model.double().as_flow() if hasattr(model, "as_flow") else model.double()
     flow = Answers(flow) if isinstance(flow, Members) else flow
     x, given = x[:ROWS].double(), None if context is None else context[:ROWS].double()
     z = flow.encode(x, given)

@@ -58,5 +58,6 @@ RECIPES: dict[str, Callable[[], Made]] = {
         images.image_real_nvp,
         images.image_glow,
         images.rearranged,
+        images.image_model,
     )
 }

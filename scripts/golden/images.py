@@ -5,9 +5,20 @@ from __future__ import annotations
 import torch
 
 from diffeo.bijections import Chain, Flattened, Scale, Squeezed
-from diffeo.distributions import StandardNormal
+from diffeo.distributions import ConditionalNormal, StandardNormal
 from diffeo.flows import Flow
-from diffeo.images import NICE, FlowPP, Glow, Jet, RealNVP, TarFlow, guided
+from diffeo.images import (
+    NICE,
+    Dequantisation,
+    FlowPP,
+    Glow,
+    ImageModel,
+    Jet,
+    Pixels,
+    RealNVP,
+    TarFlow,
+    guided,
+)
 from golden.material import Made, normal, ready
 
 
@@ -54,3 +65,15 @@ def rearranged() -> Made:
     x = normal(40, 1, 2, 4)
     layers = Chain(Squeezed((1, 2, 4), Flattened((4, 1, 2), Scale(8))))
     return ready(Flow(StandardNormal((1, 2, 4)), layers), x), x, None
+
+
+def image_model() -> Made:
+    """Return a model of images of five levels, of two classes, with variational dequantisation."""
+    layers = Chain(
+        Scale((1, 2, 2)), Pixels((1, 2, 2), 5), Dequantisation((1, 2, 2), 5, 2, width=2, blocks=0)
+    )
+    cells = (2 + normal(40, 1, 2, 2)).floor().clamp(0, 4) + 0.25
+    base = ConditionalNormal((1, 2, 2), 2, hidden=(4,))
+    given = torch.eye(2, dtype=torch.float64).repeat(20, 1)
+    flow = ready(Flow(base, layers), cells, given)
+    return ImageModel(flow, 5, ("a", "b")), cells, given

@@ -22,6 +22,7 @@ NOT_PARTS = {
     "friends.GaussianMixture": "fitted to rows in one go; tests/friends",
     "friends.KernelDensity": "fitted to rows in one go; tests/friends",
     "friends.VAE": "a bound of a density; tests/friends",
+    "images.ImageModel": "a flow of images and their levels; tests/images",
     "tables.Column": "a name in a schema; tests/tables",
     "tables.MixedDensity": "of encoded rows, not of vectors; tests/tables",
     "tables.MixedModel": "of encoded rows, not of vectors; tests/tables",

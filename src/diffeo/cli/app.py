@@ -12,6 +12,7 @@ from diffeo.cli.answer import answering, finish, refuse
 from diffeo.cli.compare import compare
 from diffeo.cli.fit import fit
 from diffeo.cli.info import info
+from diffeo.cli.latents import interpolate, reconstruct
 from diffeo.cli.options import Device, Json, Seed
 from diffeo.cli.report import report
 from diffeo.cli.sample import sample
@@ -29,7 +30,7 @@ app = typer.Typer(
     epilog="For example: diffeo fit table.csv -o model.safetensors, then diffeo score model.safetensors "
     "table.csv. With DIFFEO_DEBUG=1 an error shows its traceback.",
 )
-for _command in (fit, score, sample, verify, report, info, compare, toys):
+for _command in (fit, score, sample, verify, report, info, compare, interpolate, reconstruct, toys):
     app.command()(_command)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,13 +26,6 @@ class Treatment(StrEnum):
     drop = "drop"
 
 
-class Kind(StrEnum):
-    """The flows to choose from."""
-
-    realnvp = "realnvp"
-    nice = "nice"
-
-
 class Density(StrEnum):
     """What is fitted."""
 
@@ -41,7 +35,7 @@ class Density(StrEnum):
 
 
 _COLUMNS, _FLOW, _TRAINING = "Columns and rows", "The flow", "Training"
-_MIXED = "Mixed columns"
+_MIXED, _IMAGES = "Mixed columns", "Images"
 
 
 def fit(
@@ -84,8 +78,12 @@ def fit(
         ),
     ] = None,
     flow: Annotated[
-        Kind | None,
-        typer.Option(help="The architecture; realnvp if nothing is said.", rich_help_panel=_FLOW),
+        str | None,
+        typer.Option(
+            help="The architecture, realnvp if nothing is said: realnvp or nice; of images also glow and "
+            "others (diffeo.images.FLOWS).",
+            rich_help_panel=_FLOW,
+        ),
     ] = None,
     couplings: Annotated[
         int | None, typer.Option(min=1, help="Coupling layers.", rich_help_panel=_FLOW)
@@ -153,11 +151,49 @@ def fit(
             rich_help_panel=_FLOW,
         ),
     ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting of the flow, as scales=3; repeat.", rich_help_panel=_IMAGES),
+    ] = None,
+    dequantisation: Annotated[
+        str | None,
+        typer.Option(
+            help="Noise below the levels: uniform (if nothing is said), or variational, learnt.",
+            rich_help_panel=_IMAGES,
+        ),
+    ] = None,
+    by_class: Annotated[
+        bool,
+        typer.Option(
+            "--by-class", help="Make the density conditional on the classes.", rich_help_panel=_IMAGES
+        ),
+    ] = False,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Mirror images left to right at random.", rich_help_panel=_IMAGES)
+    ] = False,
+    levels: Annotated[
+        int | None,
+        typer.Option(min=2, max=256, help="How many levels a pixel can have.", rich_help_panel=_IMAGES),
+    ] = None,
+    accumulate: Annotated[
+        int | None,
+        typer.Option(min=1, help="Parts of a batch, one in memory at a time.", rich_help_panel=_IMAGES),
+    ] = None,
+    log: Annotated[
+        str | None,
+        typer.Option(
+            help="A folder for TensorBoard: bits per dimension and samples while it runs.",
+            rich_help_panel=_IMAGES,
+        ),
+    ] = None,
     seed: Seed = 0,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Learn p(x) of the rows of a table by maximum likelihood, and write the model.
+    """Learn p(x) of the rows of a table, or of images, by maximum likelihood, and write the model.
+
+    Images are a folder of PNG or JPEG (sub-folders are classes), IDX files, CIFAR-10's archive, an .npy or
+    .npz of three dimensions or more, or digits, scikit-learn's.
 
     Every column is modelled: choose with --columns and --drop. The model file carries the columns and the
     preprocessing; its scores are in the data's own units.
@@ -165,12 +201,18 @@ def fit(
     with answering(json) as answer:
         from diffeo.cli.any_table import beyond_numbers, kinds_in
         from diffeo.cli.choices import names_in, not_over, widths
+        from diffeo.cli.images import ImageOptions, are_images, fit_images
+        from diffeo.images.model.fitting import DEFAULTS
         from diffeo.tables import Architecture, fit_table, read_table, table_training, training_rows
         from diffeo.tables.numeric_schema import choose
 
         _check_output(output)
         not_over(output, DATA=data, **{"of --checkpoint": checkpoint or ""})
-        architecture = Architecture((flow or Kind.realnvp).value, couplings, widths(hidden))
+        of_images = ImageOptions(dequantisation, by_class, flip, levels, settings or (), log, accumulate)
+        as_images = are_images(data)
+        if not as_images:
+            _refuse_options(of_images.named(), "a table", "images")
+            architecture = Architecture(flow or "realnvp", couplings, widths(hidden))
         given: dict[str, Any] = {
             "max_epochs": epochs,
             "batch_size": batch_size,
@@ -180,6 +222,32 @@ def fit(
             "max_steps": max_steps,
         }
         chosen = {name: value for name, value in given.items() if value is not None}
+        if as_images:
+            of_tables = {
+                "--model": None if model is Density.auto else model,
+                "--columns": columns,
+                "--drop": drop,
+                "--missing": missing,
+                "--constant": constant,
+                "--couplings": couplings,
+                "--hidden": hidden,
+                "--kind": kind,
+                "--first": first,
+            }
+            _refuse_options([name for name, value in of_tables.items() if value], "images", "a table")
+            if accumulate is not None:
+                chosen["accumulate"] = accumulate
+            fit_images(
+                answer,
+                data,
+                output,
+                flow=flow or "realnvp",
+                options=of_images,
+                config=replace(DEFAULTS, seed=seed, device=device, **chosen),
+                validation=0.1 if validation is None else validation,
+                checkpoint=checkpoint,
+            )
+            return
         config = table_training(seed=seed, device=device, **chosen)
         of_a_flow = {
             "--missing": missing,

@@ -10,7 +10,7 @@ Data = Annotated[
     str,
     typer.Argument(
         help="The table: .csv, .tsv, .parquet, .arrow, .feather, .ipc, .npy or .npz; "
-        "- is CSV on standard input."
+        "- is CSV on standard input. Or images: a folder, IDX, CIFAR-10's archive, .npy, .npz."
     ),
 ]
 Model = Annotated[str, typer.Argument(help="A model file that diffeo fit wrote.")]

@@ -15,14 +15,29 @@ def sample(
     model: Model,
     n: Annotated[int, typer.Option("--rows", "-n", min=1, help="How many rows to draw.")],
     output: Table = "-",
+    temperature: Annotated[
+        str | None,
+        typer.Option(
+            help="Of images: how far from its centre noise is drawn; several, as 0.5,0.7,1, are rows."
+        ),
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Of images by class: the class.")] = None,
+    moulding: Annotated[
+        int | None,
+        typer.Option(min=2, help="Of images: so many pictures of how noise becomes each.", metavar="STEPS"),
+    ] = None,
     seed: Seed = 0,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Write rows drawn from the model's density: the columns of the data, in its units."""
+    """Write rows drawn from the model's density: the columns of the data, in its units.
+
+    Images are written as one picture, -o samples.png, or as an array, .npy or .npz.
+    """
     with answering(json, data_on_stdout=output == "-") as answer:
         from diffeo.cli.any_table import samples
         from diffeo.cli.choices import not_over
+        from diffeo.cli.images import holds_images, sample_images
         from diffeo.cli.model_file import load_density
         from diffeo.errors import ConfigError
         from diffeo.tables import TableModel, open_writer
@@ -33,6 +48,24 @@ def sample(
                 "--json prints one object on standard output, so the rows need a file: -o FILE."
             )
         not_over(output, MODEL=model)
+        if holds_images(model):
+            sample_images(
+                answer,
+                model,
+                n,
+                output,
+                temperature=temperature,
+                label=label,
+                steps=moulding,
+                seed=seed,
+                device=device,
+            )
+            return
+        if temperature is not None or label is not None or moulding is not None:
+            raise ConfigError(
+                "--temperature, --label and --moulding are of images, and the model is of a table: leave "
+                "them out."
+            )
         check_writable(output)
         density = load_density(model, device)
         of_numbers = isinstance(density, TableModel)

@@ -38,15 +38,30 @@ def score(
         bool, typer.Option("--append", help="Write the columns of the data too, before log_prob.")
     ] = False,
     batch_rows: Annotated[int, typer.Option(min=1, help="Rows read and scored at a time.")] = 65536,
+    draws: Annotated[
+        int | None, typer.Option(min=1, help="Of images: draws of noise each; 1 if nothing is said.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Of images that have both: train or test.")] = None,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
     """Write log p(x) of every row, in nats and in the units of the data, as a column log_prob.
 
     Columns are matched by name; others are ignored. Rows stay in order and are streamed: the table may be
-    larger than the memory.
+    larger than the memory. Of images, bits per dimension are written too, with each image's name.
     """
     with answering(json, data_on_stdout=output == "-") as answer:
+        from diffeo.cli.images import holds_images, score_images
+        from diffeo.errors import ConfigError
+
+        if holds_images(model):
+            _check_ways(json, output)
+            score_images(answer, model, data, output, draws=draws or 1, split=split, device=device)
+            return
+        if draws is not None or split is not None:
+            raise ConfigError(
+                "--draws and --split are of images, and the model is of a table: leave them out."
+            )
         facts = _score(model, data, output, missing, append, batch_rows, device, json, answer.remark)
         answer.give(facts, _text(facts))
 
@@ -80,15 +95,12 @@ def _score(
     from diffeo.cli.any_table import columns_read, scored, unused_in
     from diffeo.cli.choices import not_over
     from diffeo.cli.model_file import load_density
-    from diffeo.errors import ConfigError, DataError
+    from diffeo.errors import DataError
     from diffeo.tables import TableModel, iter_batches, listed, open_writer
     from diffeo.tables.numbers import check_finite, to_numbers
     from diffeo.tables.write import check_writable
 
-    if as_json and output == "-":
-        raise ConfigError(
-            "--json prints one object on standard output, so the scores need a file: -o FILE."
-        )
+    _check_ways(as_json, output)
     not_over(output, DATA=data, MODEL=model)
     check_writable(output)
     started = time.perf_counter()
@@ -132,3 +144,12 @@ def _score(
         "output": output,
         "seconds": time.perf_counter() - started,
     }
+
+
+def _check_ways(as_json: bool, output: str) -> None:
+    from diffeo.errors import ConfigError
+
+    if as_json and output == "-":
+        raise ConfigError(
+            "--json prints one object on standard output, so the scores need a file: -o FILE."
+        )

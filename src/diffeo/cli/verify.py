@@ -21,7 +21,8 @@ def verify(
     """Check that the map is differentiable and invertible and that its log-determinant is right.
 
     The whole map from noise to the raw columns is checked, preprocessing included, at rows drawn from the
-    model. Of a model of mixed columns, each flow of its continuous columns is checked, in the coordinates
+    model (32 images at most). Of a model of mixed columns, each flow of its continuous columns is checked,
+    in the coordinates
     that it sees (one fold of each). Exit code 1 if a check fails.
     """
     with answering(json) as answer:
@@ -52,12 +53,21 @@ def verify(
             return
         loaded: Any = diffeo.load(model, device="cpu")
         points: Any = None
+        context: Any = None
         if isinstance(loaded, TableModel):
             points = torch.from_numpy(loaded.sample(rows, seed=seed).to_numpy().copy())
             loaded = loaded.as_flow()
+        elif isinstance(loaded, diffeo.images.ImageModel):
+            drawn = loaded.sample(min(rows, 32), seed=seed)
+            cells, context = loaded.rows(drawn)
+            points = diffeo.images.with_noise(cells, torch.Generator().manual_seed(seed))
+            loaded = loaded.as_flow()
         elif not isinstance(loaded, diffeo.Flow):
-            raise FileError(f"{model!r} holds a {type(loaded).__name__}; expected a flow or a table model.")
-        report = diffeo.diagnostics.verify(loaded, points)
+            raise FileError(
+                f"{model!r} holds a {type(loaded).__name__}; expected a flow, or a model of a table or of "
+                "images."
+            )
+        report = diffeo.diagnostics.verify(loaded, points, context)
         answer.give({"ok": bool(report.ok), **report.to_dict()}, str(report))
         if not report.ok:
             raise typer.Exit(1)

@@ -19,6 +19,8 @@ class TrainConfig:
             planned, but no fewer than 2,000 steps and no more than 30,000.
         batch_size: rows a step, at least 2; None takes the power of two nearest to 2 √rows, from 32 to
             2,048. Batches of an epoch are made equal to within one row.
+        accumulate: parts that a batch is divided into, one in memory at a time; their gradients are added
+            up to that of the whole. It is for objectives that are means over rows, as likelihoods are.
         learning_rate: the peak, reached after the warm-up.
         weight_decay: AdamW's decoupled decay, of matrices only (not of biases and scales).
         warmup: the fraction of the run over which the rate rises linearly; then it falls as a half
@@ -61,6 +63,7 @@ class TrainConfig:
     max_epochs: int | None = None
     max_steps: int | None = None
     batch_size: int | None = None
+    accumulate: int = 1
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     warmup: float = 0.05
@@ -82,6 +85,7 @@ class TrainConfig:
         for name in ("max_epochs", "max_steps", "patience", "evaluate_every"):
             at_least(name, getattr(self, name), 1, optional=True)
         at_least("batch_size", self.batch_size, 2, optional=True)
+        at_least("accumulate", self.accumulate, 1)
         at_least("seed", self.seed, 0)
         number("seed", self.seed, below=2**63)
         at_least("max_bad_steps", self.max_bad_steps, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Set
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -191,13 +191,10 @@ class Optimisation:
         """Take one step; return its loss and the norm of its gradient."""
         for p in self.parameters:
             p.grad = None
-        with self._sink.opened():  # compiled layers write their gradients straight to the buffers
-            loss = self.loss_on(batch)
-            loss.backward()
-        loss = loss.detach()
+        loss, written = self._backward(batch)
         with torch.no_grad():
             for flat in self.flats:
-                flat.gather(self._sink.written)
+                flat.gather(written)
             norm = norm_of(self.flats)
             torch.maximum(self._bad, (~torch.isfinite(loss + norm)).float(), out=self._bad)
             if not self.gated and bool(self._bad):
@@ -213,6 +210,23 @@ class Optimisation:
                 average.lerp_(live, weight)
         self._tell()
         return loss, norm
+
+    def _backward(self, batch: Batch) -> tuple[Tensor, Set[int]]:
+        """Return a batch's loss, and which gradients are in the buffers; the others are the parameters'."""
+        rows = len(batch.x)
+        if self.config.accumulate == 1 or rows == 1:
+            with self._sink.opened():  # compiled layers write their gradients straight to the buffers
+                loss = self.loss_on(batch)
+                loss.backward()
+            return loss.detach(), self._sink.written
+        # The sink holds the gradient of one pass: those of several are added up by autograd.
+        total = torch.zeros((), dtype=batch.x.dtype, device=self.device)
+        contexts = _split(batch.context, -(-rows // self.config.accumulate))
+        for x, context in zip(batch.x.split(-(-rows // self.config.accumulate)), contexts, strict=False):
+            loss = self.loss_on(replace(batch, x=x, context=context)) * (len(x) / rows)
+            loss.backward()
+            total += loss.detach()
+        return total, frozenset()
 
     def _tell(self) -> None:
         for hear in self.changed:

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from diffeo.bijections import Affine, Autoregressive, Bijection, Chain, Coupling, Flattened, Squeezed
+from diffeo.bijections import Affine, Autoregressive, Bijection, Chain, Coupling, Flattened, Logit, Squeezed
 from diffeo.conditioners import CNN, CausalTransformer, Guided
 from diffeo.flows import Flow
-from diffeo.images import flows
+from diffeo.images import Dequantisation, Pixels, flows
 from diffeo.laws import Affine as AffineLaw
 from diffeo.testing.cases.case import CONTEXTS, Case, Features, coupled, mask_of, small_mlp
 
@@ -70,6 +70,18 @@ def small_image_flow(name: str, **settings: Any) -> Callable[[Any, int], Flow]:
     return build
 
 
+def _pixels(shape: Any, context: int) -> Bijection:
+    return Chain(Affine(shape), Pixels(shape, 17, -0.5, 0.5))
+
+
+def _cells(shape: Any, context: int) -> Bijection:
+    # One cell is all of the box that a logit leaves; it is mapped onto itself.
+    moved = Dequantisation(shape, 2, couplings=2, width=4, blocks=0)
+    return Chain(
+        coupled(AffineLaw(), "checkerboard", small_mlp)(shape, context), Logit(event_ndim=3), moved
+    )
+
+
 IMAGE_CASES = [
     Case(
         "conditioners.Guided",
@@ -78,6 +90,15 @@ IMAGE_CASES = [
         sizes=(2, 3),
         contexts=("none", "per row"),
         identity=True,
+    ),
+    Case("images.Pixels", "bijection", _pixels, sizes=((1, 1, 1), (1, 1, 2), (2, 2, 3))),
+    Case(
+        "images.Dequantisation",
+        "bijection",
+        _cells,
+        sizes=((1, 1, 1), (1, 1, 2), (2, 2, 2)),
+        contexts=("none", "per row"),
+        domain="box",
     ),
     Case("bijections.Squeezed", "bijection", _squeezed, sizes=_EVEN, identity=True),
     Case("bijections.Flattened", "bijection", _flattened, sizes=_EVEN, contexts=CONTEXTS, identity=True),

@@ -1,0 +1,86 @@
+"""A model of images put together by name: a published flow, what brings pixels to it, noise."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from diffeo.bijections import Bijection, Chain, Logit
+from diffeo.errors import ConfigError, at_least, number, one_of
+from diffeo.flows import Flow
+from diffeo.images import flows
+from diffeo.images.model.density import ImageModel
+from diffeo.images.model.dequantisation import Dequantisation
+from diffeo.images.model.pixels import Pixels
+
+#: The published flows of images, by the names that the command line knows.
+FLOWS: Mapping[str, Callable[..., Flow]] = {
+    name.lower(): getattr(flows, name)
+    for name in flows.__all__
+    if inspect.isfunction(getattr(flows, name)) and name[0].isupper()
+}
+
+#: What each paper does to pixels; a logit, where nothing is said.
+_PIXELS = {"nice": "unit", "glow": "centred"}
+
+#: α of the logit, as in Real NVP.
+_ALPHA = 0.05
+
+
+def image_model(
+    shape: Sequence[int],
+    levels: int = 256,
+    *,
+    flow: str = "realnvp",
+    classes: Sequence[str] = (),
+    pixels: str | None = None,
+    dequantisation: str = "uniform",
+    alpha: float = _ALPHA,
+    noise_width: int = 32,
+    **settings: Any,
+) -> ImageModel:
+    """Return an untrained :class:`ImageModel`: base, flow, what pixels are to it, noise in their cells.
+
+    Args:
+        shape: (C, H, W).
+        levels: L, how many levels a pixel has.
+        flow: "realnvp", "glow" or another of :data:`FLOWS`.
+        classes: the names of the classes that the density is conditional on; none if empty.
+        pixels: how dequantised pixels reach the flow: "logit", logit(α + (1 − 2α) x/L); "unit", x/L; or
+            "centred", x/L − ½. If not given, as the flow's paper does.
+        dequantisation: "uniform", or "variational" (:class:`Dequantisation`).
+        alpha: α of the logit.
+        noise_width: channels of the networks of variational dequantisation.
+        settings: of the flow, as ``scales=3``; see ``diffeo.images.RealNVP`` and others.
+
+    Raises:
+        ConfigError: an argument is not known, or the flow cannot have this shape.
+
+    >>> image_model((1, 8, 8), 17, scales=2, width=8, blocks=1).levels
+    17
+    """
+    one_of("flow", flow, FLOWS)
+    at_least("levels", levels, 2)
+    chosen = pixels or _PIXELS.get(flow, "logit")
+    one_of("pixels", chosen, ("logit", "unit", "centred"))
+    one_of("dequantisation", dequantisation, ("uniform", "variational"))
+    number("alpha", alpha, least=0, below=0.5)
+    make = FLOWS[flow]
+    known = inspect.signature(make).parameters
+    unknown = [name for name in settings if name not in known or name in ("shape", "context")]
+    if unknown:
+        raise ConfigError(
+            f"{unknown[0]}={settings[unknown[0]]!r:.60} is no setting of {make.__name__}; expected one of "
+            f"{', '.join(name for name in list(known)[2:])}."
+        )
+    body = make(tuple(shape), len(classes), **settings)
+    layers: list[Bijection] = []
+    if chosen == "logit":
+        layers.append(Logit(0.0, float(levels), alpha, event_ndim=3))
+    else:
+        low = 0.0 if chosen == "unit" else -0.5
+        layers.append(Pixels(tuple(shape), levels, low, low + 1))
+    if dequantisation == "variational":
+        layers.append(Dequantisation(tuple(shape), levels, width=noise_width))
+    return ImageModel(Flow(body.base, Chain(body.bijection, *layers)), levels, tuple(classes))
