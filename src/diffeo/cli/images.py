@@ -141,7 +141,7 @@ def fit_images(
         flow=flow,
         classes=names if options.by_class else (),
         dequantisation=options.dequantisation or "uniform",
-        **settings_in(options.settings),
+        settings=settings_in(options.settings),
     )
     size = sum(parameter.numel() for parameter in model.parameters())
     answer.remark(f"modelling {images!r} by {flow} of {size:,} parameters")

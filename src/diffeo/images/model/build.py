@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from diffeo.bijections import Bijection, Chain, Logit
-from diffeo.errors import ConfigError, at_least, number, one_of
+from diffeo.errors import ConfigError, at_least, did_you_mean, number, one_of
 from diffeo.flows import Flow
 from diffeo.images import flows
 from diffeo.images.model.density import ImageModel
@@ -32,49 +32,41 @@ def image_model(
     shape: Sequence[int],
     levels: int = 256,
     *,
-    flow: str = "realnvp",
+    flow: str | Flow = "realnvp",
+    settings: Mapping[str, Any] | None = None,
     classes: Sequence[str] = (),
     pixels: str | None = None,
     dequantisation: str = "uniform",
     alpha: float = _ALPHA,
     noise_width: int = 32,
-    **settings: Any,
 ) -> ImageModel:
     """Return an untrained :class:`ImageModel`: base, flow, what pixels are to it, noise in their cells.
 
     Args:
         shape: (C, H, W).
         levels: L, how many levels a pixel has.
-        flow: "realnvp", "glow" or another of :data:`FLOWS`.
+        flow: "realnvp", "glow" or another of :data:`FLOWS`, as its paper has it for CIFAR-10; or a flow of
+            images of this shape.
+        settings: of a flow that is named, as ``{"scales": 3}``; see ``diffeo.images.RealNVP`` and others.
         classes: the names of the classes that the density is conditional on; none if empty.
         pixels: how dequantised pixels reach the flow: "logit", logit(α + (1 − 2α) x/L); "unit", x/L; or
             "centred", x/L − ½. If not given, as the flow's paper does.
         dequantisation: "uniform", or "variational" (:class:`Dequantisation`).
         alpha: α of the logit.
         noise_width: channels of the networks of variational dequantisation.
-        settings: of the flow, as ``scales=3``; see ``diffeo.images.RealNVP`` and others.
 
     Raises:
         ConfigError: an argument is not known, or the flow cannot have this shape.
 
-    >>> image_model((1, 8, 8), 17, scales=2, width=8, blocks=1).levels
+    >>> image_model((1, 8, 8), 17, settings={"width": 8, "blocks": 1}).levels
     17
     """
-    one_of("flow", flow, FLOWS)
     at_least("levels", levels, 2)
-    chosen = pixels or _PIXELS.get(flow, "logit")
+    chosen = pixels or (_PIXELS.get(flow, "logit") if isinstance(flow, str) else "logit")
     one_of("pixels", chosen, ("logit", "unit", "centred"))
     one_of("dequantisation", dequantisation, ("uniform", "variational"))
     number("alpha", alpha, least=0, below=0.5)
-    make = FLOWS[flow]
-    known = inspect.signature(make).parameters
-    unknown = [name for name in settings if name not in known or name in ("shape", "context")]
-    if unknown:
-        raise ConfigError(
-            f"{unknown[0]}={settings[unknown[0]]!r:.60} is no setting of {make.__name__}; expected one of "
-            f"{', '.join(name for name in list(known)[2:])}."
-        )
-    body = make(tuple(shape), len(classes), **settings)
+    body = flow if isinstance(flow, Flow) else _named(flow, shape, len(classes), settings or {})
     layers: list[Bijection] = []
     if chosen == "logit":
         layers.append(Logit(0.0, float(levels), alpha, event_ndim=3))
@@ -84,3 +76,18 @@ def image_model(
     if dequantisation == "variational":
         layers.append(Dequantisation(tuple(shape), levels, width=noise_width))
     return ImageModel(Flow(body.base, Chain(body.bijection, *layers)), levels, tuple(classes))
+
+
+def _named(name: str, shape: Sequence[int], context: int, settings: Mapping[str, Any]) -> Flow:
+    """Return the published flow of that name."""
+    one_of("flow", name, FLOWS)
+    make = FLOWS[name]
+    known = list(inspect.signature(make).parameters)[2:]  # after the shape and the context
+    for setting, value in settings.items():
+        if setting not in known:
+            raise ConfigError(
+                f"{setting}={value!r:.60} is no setting of {make.__name__}; expected one of "
+                f"{', '.join(known)}."
+                f"{did_you_mean(setting, known)}"
+            )
+    return make(tuple(shape), context, **settings)

@@ -51,7 +51,7 @@ class ImageModel(Part, nn.Module):
             is not what it has.
 
     >>> from diffeo.images import image_model, read
-    >>> model = image_model((1, 8, 8), 17, scales=2, width=4, blocks=1).eval()
+    >>> model = image_model((1, 8, 8), 17, settings={"width": 4, "blocks": 1}).eval()
     >>> model.bits_per_dim(read("digits")[:3]).shape, model.sample(2).pixels.shape
     ((3,), (2, 1, 8, 8))
     """

@@ -60,7 +60,7 @@ def fit_images(
         The history, in nats per image of whole levels; see :func:`diffeo.images.bits_per_dim`.
 
     >>> from diffeo.images import image_model, read
-    >>> model = image_model((1, 8, 8), 17, flow="nice", hidden=(16,))
+    >>> model = image_model((1, 8, 8), 17, flow="nice", settings={"hidden": (16,)})
     >>> result = model.fit(read("digits")[:100], config=TrainConfig(max_steps=3))
     >>> result.steps
     3
