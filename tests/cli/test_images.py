@@ -33,9 +33,8 @@ def model(folder, tmp_path_factory):
 
 def test_a_folder_is_fitted(diffeo, folder, tmp_path):
     out = tmp_path / "m.safetensors"
-    outcome = diffeo(
-        "fit", folder, "-o", out, "--json", "--flow", "glow", "--set", "steps=1", "--flip", *FAST[:8]
-    )
+    glow = ("--flow", "glow", "--set", "steps=1", "--set", "levels=2", "--set", "width=4", "--flip")
+    outcome = diffeo("fit", folder, "-o", out, "--json", *glow, *FAST[:4])
     facts = outcome.json
     assert (facts["images"], facts["shape"], facts["levels"], facts["flow"]) == (40, [1, 8, 8], 256, "glow")
     assert facts["warnings"] == []
@@ -85,13 +84,8 @@ def test_temperatures_and_moulding_are_rows(diffeo, model, tmp_path):
 
 def test_images_come_back_and_ways_begin_at_them(diffeo, model, folder, tmp_path):
     outcome = diffeo("reconstruct", model, folder, "-o", tmp_path / "r.npy", "-n", 5, "--json")
-    assert outcome.json == {
-        "images": 5,
-        "exact": 5,
-        "rows": 2,
-        "output": str(tmp_path / "r.npy"),
-        "warnings": [],
-    }
+    facts = outcome.json
+    assert (facts["images"], facts["exact"], facts["rows"], facts["warnings"]) == (5, 5, 2, [])
     assert diffeo("reconstruct", model, folder, "-o", tmp_path / "s.npy", "-n", 5, "--scales").code == 0
     held = np.load(tmp_path / "s.npy")
     assert held.shape == (2, 5, 1, 8, 8)
