@@ -209,10 +209,6 @@ def fit(
         _check_output(output)
         not_over(output, DATA=data, **{"of --checkpoint": checkpoint or ""})
         of_images = ImageOptions(dequantisation, by_class, flip, levels, settings or (), log, accumulate)
-        as_images = are_images(data)
-        if not as_images:
-            _refuse_options(of_images.named(), "a table", "images")
-            architecture = Architecture(flow or "realnvp", couplings, widths(hidden))
         given: dict[str, Any] = {
             "max_epochs": epochs,
             "batch_size": batch_size,
@@ -222,7 +218,7 @@ def fit(
             "max_steps": max_steps,
         }
         chosen = {name: value for name, value in given.items() if value is not None}
-        if as_images:
+        if are_images(data):
             of_tables = {
                 "--model": None if model is Density.auto else model,
                 "--columns": columns,
@@ -248,6 +244,8 @@ def fit(
                 checkpoint=checkpoint,
             )
             return
+        _refuse_options(of_images.named(), "a table", "images")
+        architecture = Architecture(flow or "realnvp", couplings, widths(hidden))
         config = table_training(seed=seed, device=device, **chosen)
         of_a_flow = {
             "--missing": missing,

@@ -275,8 +275,8 @@ def write_images(rows: Sequence[Images], output: str, columns: int | None = None
         if path.suffix == ".npy":
             np.save(file, values)
         else:
-            labels = {} if rows[0].labels is None else {"y": rows[0].labels}
-            np.savez(file, x=values, **labels)
+            labels = rows[0].labels
+            np.savez(file, x=values) if labels is None else np.savez(file, x=values, y=labels)
 
 
 def sample_images(
