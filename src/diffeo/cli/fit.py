@@ -219,6 +219,8 @@ def fit(
         }
         chosen = {name: value for name, value in given.items() if value is not None}
         if are_images(data):
+            from diffeo.images.model.fitting import DEFAULTS
+
             of_tables = {
                 "--model": None if model is Density.auto else model,
                 "--columns": columns,
