@@ -28,6 +28,7 @@ class Pixels(Bijection):
     Raises:
         ConfigError: ``low`` is not below ``high``, or ``levels`` is no number of levels.
 
+    >>> import torch
     >>> layer = Pixels((1, 1, 2), 256)
     >>> layer.inverse(torch.tensor([[[128.0, 0.0]]]))  # 2 log (1/256)
     (tensor([[[0.5000, 0.0000]]]), tensor(-11.0904))
