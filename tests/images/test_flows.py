@@ -11,9 +11,12 @@ import diffeo
 from diffeo import flows as vector_flows
 from diffeo import images
 from diffeo.bijections import set_memory
+from diffeo.bijections.fused import Fused
 from diffeo.distributions import DiagonalNormal
 from diffeo.errors import ConfigError
+from diffeo.flows.accelerated import accelerated
 from diffeo.images import flows
+from diffeo.kernels.native import library
 from diffeo.testing import stress
 from diffeo.testing.cases.images import SMALL_IMAGES, small_image_flow
 
@@ -133,6 +136,20 @@ def test_a_training_step_is_one_graph(name):
         torch.compile(flow, fullgraph=True, backend="eager")(x, given).mean().backward()
     torch.compiler.reset()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in flow.parameters())
+
+
+@torch.no_grad()
+def test_vectors_within_images_go_through_the_compiled_kernels():
+    if library() is None:
+        pytest.skip("there is no compiler here")
+    flow, x, given = stressed("NICE", dtype=torch.float32)
+    fused = accelerated(flow.bijection)
+    assert any(isinstance(part, Fused) for part in fused.modules())
+    torch.testing.assert_close(
+        fused.inverse(x, given), flow.bijection.inverse(x, given), rtol=1e-4, atol=1e-4
+    )
+    z = torch.randn_like(x)
+    torch.testing.assert_close(fused(z, given), flow.bijection(z, given), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -12,6 +12,7 @@ from torch import Tensor
 from diffeo.bijections import Autoregressive, Bijection, Coupling
 from diffeo.bijections.chain import rebuilt
 from diffeo.conditioners import Conditioner, OrderedConditioner
+from diffeo.conditioners.ordered import Graph
 from diffeo.flows import Flow
 from diffeo.flows.accelerated import accelerated
 from diffeo.kernels.native import has_bfloat16, library
@@ -158,4 +159,10 @@ class LoweredOrdered(Lowered, OrderedConditioner):
 
     def __init__(self, conditioner: OrderedConditioner) -> None:
         super().__init__(conditioner)
-        self.graph, self.levels = conditioner.graph, conditioner.levels
+        self.levels = conditioner.levels
+
+    @property
+    def graph(self) -> Graph:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Return that of the conditioner, which may make it when it is asked for."""
+        assert isinstance(self.inner, OrderedConditioner)
+        return self.inner.graph
