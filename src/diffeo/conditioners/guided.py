@@ -18,7 +18,7 @@ class Guided(OrderedConditioner):
     (:class:`diffeo.images.NoisyLikelihood`). With this conditioner in its place a flow is still a flow, and
     its density the density of its guided samples.
 
-    Source: Zhai et al., *Normalizing flows are capable generative models* (2024), section 3.4, equation 10.
+    Source: Zhai et al., *Normalizing flows are capable generative models* (2024), on guidance.
 
     Args:
         conditioner: m, with a context.

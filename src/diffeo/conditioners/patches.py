@@ -26,7 +26,7 @@ class PatchTransformer(OrderedConditioner):
     token of t is W x_s + p_t + V c, where s is the position just before t (none for the first). It looks at
     itself and at the tokens before. W_out and b start at zero.
 
-    Source: Zhai et al., *Normalizing flows are capable generative models* (2024), section 3.1.
+    Source: Zhai et al., *Normalizing flows are capable generative models* (2024).
 
     Args:
         shape: (C, H, W) of the image that x is, flattened.

@@ -15,7 +15,7 @@ def guided(flow: Flow, weight: float) -> Flow:
     It shares the parameters of ``flow``. Its samples are more typical of their context and less varied; its
     ``log_prob`` is their density, exactly. A sample costs twice as much. w = 0 is the flow itself.
 
-    Source: Zhai et al., *Normalizing flows are capable generative models* (2024), section 3.4.
+    Source: Zhai et al., *Normalizing flows are capable generative models* (2024), on guidance.
 
     Args:
         flow: one of autoregressive layers with a context, as :func:`diffeo.images.TarFlow`, learnt with

@@ -4,8 +4,8 @@ A flow of y = x + σ ε knows ∇ log p(y), and Tweedie's formula the mean of x 
 
     E[x | y] = y + σ² ∇_y log p(y).
 
-Source: Zhai et al., *Normalizing flows are capable generative models* (2024), sections 3.2 and 3.3,
-equation 8; Efron, *Tweedie's formula and selection bias* (2011), equation 1.4.
+Source: Zhai et al., *Normalizing flows are capable generative models* (2024), on noise augmented training
+and score based denoising; Efron, *Tweedie's formula and selection bias* (2011), equation 1.4.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def FlowPP(
     The authors normalise and mix each half of an image for itself; here it is the whole image.
 
     Source: Ho, Chen, Srinivas, Duan & Abbeel, *Flow++: Improving flow-based generative models with
-    variational dequantization and architecture design* (2019), sections 3 and 4.2; defaults are those of
+    variational dequantization and architecture design* (2019), section 3; defaults are those of
     CIFAR-10 and ImageNet 32 × 32.
 
     Args:

@@ -38,7 +38,7 @@ def Jet(
     token, as on a checkerboard, the colours taking turns. Both directions cost one pass.
 
     Where this differs from the paper: log-scales are ``bound`` · tanh(· / ``bound``), where the authors
-    multiply by twice a sigmoid. Number, width and depth of the couplings are the middle of what they study.
+    multiply by twice a sigmoid. Number, width and depth of the couplings are no published configuration.
 
     Source: Kolesnikov, Steiner Pinto & Tschannen, *Jet: A modern transformer-based normalizing flow*
     (2024), section 3; the order of the kinds is that of the authors' code.
