@@ -42,7 +42,8 @@ def TarFlow(
     from samples with :func:`diffeo.images.denoised`, and steer samples towards a class with
     :func:`diffeo.images.guided`.
 
-    Source: Zhai et al., *Normalizing flows are capable generative models* (2024); defaults are those of ImageNet 64 × 64, [2-768-8-8].
+    Source: Zhai et al., *Normalizing flows are capable generative models* (2024); defaults are
+    those of ImageNet 64 × 64, [2-768-8-8].
 
     Args:
         shape: (C, H, W); H and W are multiples of ``patch``.
