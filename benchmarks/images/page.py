@@ -68,11 +68,18 @@ def _verdict(records: Sequence[dict[str, Any]]) -> str:
     flows = [record for record in records if record["method"] not in CLASSICAL]
     if not classical or not flows:
         return ""
-    best, other = (min(those, key=lambda record: record["bits"]) for those in (flows, classical))
-    ahead = other["bits"] - best["bits"]
-    kept = "kept" if ahead >= WANTED else "missed"
-    goal = f" (wanted: {WANTED}; {kept})" if records[0]["set"] == "digits" else ""
-    return f"{best['method']} is {ahead:.3f} bits/dim ahead of the {other['method']}{goal}."
+    best = min(flows, key=lambda record: record["bits"])
+    lines: list[str] = []
+    for what in ("", " of logits"):
+        those = [record for record in classical if record["method"].endswith("of logits") == bool(what)]
+        if not those:
+            continue
+        other = min(those, key=lambda record: record["bits"])
+        ahead = other["bits"] - best["bits"]
+        kept = "kept" if ahead >= WANTED else "missed"
+        goal = f" (wanted: {WANTED}; {kept})" if records[0]["set"] == "digits" else ""
+        lines.append(f"{best['method']} is {ahead:.3f} bits/dim ahead of the {other['method']}{goal}.")
+    return " ".join(lines)
 
 
 def _courses(records: Sequence[dict[str, Any]]) -> str:
