@@ -198,6 +198,20 @@ class Cube(Bijection):
         return WrongGradient.apply(z) + z, torch.log1p(3 * z.square()).sum(-1)
 
 
+@pytest.mark.parametrize("fast", [False, True])
+def test_gradcheck_catches_what_is_cut_off_from_autograd(fast):
+    class Cut(Affine):
+        def forward(self, z, context=None):
+            x, log_det = super().forward(z)
+            return x, log_det.detach()
+
+    z = torch.ones(2, 3, dtype=torch.float64)
+    figure = checks.gradcheck(randomised(Cut(3)), z, fast=fast)
+    assert not figure.ok
+    assert "first derivatives" in figure.detail
+    assert checks.gradcheck(randomised(Affine(3)), z, fast=fast).ok
+
+
 def test_gradcheck_catches_a_wrong_gradient():
     z = torch.randn(6, 2, generator=generator())
     figure = checks.gradcheck(Cube(), z)
