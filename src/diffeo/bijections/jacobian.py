@@ -17,13 +17,17 @@ TOGETHER = 1024
 
 
 def jacobian_of(
-    function: Callable[[Tensor, Tensor | None], Tensor], at: Tensor, context: Tensor | None = None
+    function: Callable[[Tensor, Tensor | None], Tensor],
+    at: Tensor,
+    context: Tensor | None = None,
+    *,
+    together: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Return ∂out/∂in for each row, (rows, D, D), and the function's values, (rows, D).
 
     Shapes: ``at`` is (rows, *event) with D elements in an event, the context (rows, features), one row for
     all or None; the function returns (rows, *event). An output that autograd sees no connection to has
-    slopes of 0.
+    slopes of 0. With ``together=False`` there are D backward passes however few the rows are.
 
     >>> slopes, _ = jacobian_of(lambda x, context: x**2, torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
     >>> slopes[1].tolist()
@@ -31,7 +35,7 @@ def jacobian_of(
     """
     # Reverse mode: loading torch's forward mode compiles, and warns, on first use.
     count, size = at.shape[0], at.shape[1:].numel()
-    copies = size if count * size <= TOGETHER else 1
+    copies = size if together and count * size <= TOGETHER else 1
     with torch.enable_grad():
         leaf = at.detach().repeat(copies, *[1] * (at.ndim - 1)).requires_grad_()
         given = context.repeat(copies, 1) if context is not None and context.ndim > 1 else context

@@ -134,14 +134,19 @@ def log_dets_cancel(
 
 
 def jacobian(
-    bijection: Bijection, value: Tensor, context: Tensor | None = None, *, inverse: bool = False
+    bijection: Bijection,
+    value: Tensor,
+    context: Tensor | None = None,
+    *,
+    inverse: bool = False,
+    together: bool = True,
 ) -> Tensor:
     """Return ∂out/∂in for each row of ``value`` (rows, *event) as (rows, D, D), by autograd."""
 
     def moved(at: Tensor, given: Tensor | None) -> Tensor:
         return apply(bijection, at, given, inverse=inverse)[0]
 
-    return jacobian_of(moved, value, context)[0]
+    return jacobian_of(moved, value, context, together=together)[0]
 
 
 def log_abs_det(matrices: Tensor) -> Tensor:
