@@ -34,8 +34,7 @@ def plain(data: bytes, name: str) -> Any:
     except Exception as error:  # a damaged pickle fails in any way
         raise DataError(
             f"{name} is no pickle that can be read ({type(error).__name__}: {error!s:.100}): it is cut "
-            "short, "
-            "damaged or another file. Fetch it again."
+            "short, damaged or another file. Fetch it again."
         ) from error
 
 
@@ -86,8 +85,7 @@ class _Reader(pickle.Unpickler):
         except KeyError:
             raise DataError(
                 f"asks for {module}.{name:.60}, which a batch of images has no need of; it was not "
-                "executed. "
-                "Do not use this file: fetch it again from its publisher."
+                "executed. Do not use this file: fetch it again from its publisher."
             ) from None
 
     def persistent_load(self, pid: Any) -> Any:
