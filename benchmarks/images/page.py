@@ -49,11 +49,11 @@ def _table(records: Sequence[dict[str, Any]]) -> str:
         published = PUBLISHED.get((those[0]["set"], method))
         spread = f" ± {statistics.stdev(r['bits'] for r in those):.3f}" if len(those) > 1 else ""
         lines.append(
-            f"| {method} | {statistics.mean(r['bits'] for r in those):.3f}{spread} | {len(those)} "
-            f"| {statistics.mean(r['nats'] for r in those):.1f} "
-            f"| {statistics.mean(r['steps'] for r in those):.0f} "
-            f"| {statistics.mean(r['seconds'] for r in those):.0f} | {those[0]['parameters']:,} "
-            f"| {'' if published is None else published} |"
+            f"| {method} | {statistics.mean(r['bits'] for r in those):.3f}{spread} | {len(those)} | "
+            f"{statistics.mean(r['nats'] for r in those):.1f} | "
+            f"{statistics.mean(r['steps'] for r in those):.0f} | "
+            f"{statistics.mean(r['seconds'] for r in those):.0f} | {those[0]['parameters']:,} | "
+            f"{'' if published is None else published} |"
         )
     return "\n".join(lines)
 

@@ -125,8 +125,8 @@ class Chain(Bijection):
         depths = [part.event_ndim for part in bijections]
         if len(set(depths)) > 1:
             raise ConfigError(
-                f"bijections have event_ndim {depths}; expected the same number "
-                "throughout: pass event_ndim=… where it is an option."
+                f"bijections have event_ndim {depths}; expected the same number throughout: pass "
+                "event_ndim=… where it is an option."
             )
         self.bijections = nn.ModuleList(bijections)
         self.event_ndim = depths[0]

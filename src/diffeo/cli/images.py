@@ -243,14 +243,12 @@ def check_pictures(output: str) -> None:
     if path.suffix not in (".png", ".npy", ".npz"):
         raise ConfigError(
             f"-o {output!r} is not a file that images are written to; expected a picture of them all, "
-            ".png, or the "
-            "images themselves, .npy or .npz: name it so."
+            ".png, or the images themselves, .npy or .npz: name it so."
         )
     if path.is_dir() or not path.parent.is_dir():
         raise FileError(
             f"-o {output!r} cannot be written: it is a folder, or {str(path.parent)!r} is not one. Choose "
-            "a file in "
-            "a folder that exists."
+            "a file in a folder that exists."
         )
     if path.suffix == ".png":
         from diffeo.images.data.folder import pillow

@@ -54,9 +54,8 @@ def interpolate(
         found = read(images, split=split)
         if len(found) < 2 * pairs:
             raise DataError(
-                f"{images!r} has {len(found)} image(s); expected at least {2 * pairs} for {pairs} pair(s): "
-                "ask for "
-                "fewer, --pairs."
+                f"{images!r} has {len(found)} image(s); expected at least {2 * pairs} for {pairs} "
+                "pair(s): ask for fewer, --pairs."
             )
         rows = density.interpolate(found[: 2 * pairs : 2], found[1 : 2 * pairs : 2], steps)
         write_images(rows, output)

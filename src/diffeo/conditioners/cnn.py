@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from diffeo.conditioners.conditioner import Conditioner, Linear, activation_of, hidden_sizes, widest
-from diffeo.conditioners.convolutional import Conv, check_filters, image_of
+from diffeo.conditioners.conditioner import Linear, activation_of, hidden_sizes, widest
+from diffeo.conditioners.convolutional import Conv, ImageConditioner, check_filters
 from diffeo.errors import ConfigError, flag
 from diffeo.registry import register
 
 
 @register("conditioners.CNN")
-class CNN(Conditioner):
+class CNN(ImageConditioner):
     """θ = w_{K+1} ∗ σ(w_K ∗ … σ(w₁ ∗ x + V c)): a convolution for each kernel, the last starting at zero.
 
     It sees the image with the moved elements zeroed, and returns parameters for every element; a coupling
@@ -52,9 +52,8 @@ class CNN(Conditioner):
         weight_norm: bool = False,
     ) -> None:
         super().__init__()
-        self.event_shape = image_of(shape)
-        count, channels = self.event_shape.numel(), self.event_shape[0]
-        self._sizes(count, count, n_params, context)
+        self._of_shape(shape, n_params, context)
+        channels = shape[0]
         widths, sizes = hidden_sizes(hidden), hidden_sizes(kernels)
         if len(sizes) != len(widths) + 1:
             raise ConfigError(
@@ -92,11 +91,6 @@ class CNN(Conditioner):
         assert self.event_shape is not None
         return widest(self) * self.event_shape[1:].numel()
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return θ of shape ``batch + (C, H, W, n_params)``."""
-        batch, shape = x.shape[:-3], x.shape[-3:]
-        h = self.entry(x.reshape(batch.numel(), *shape))
-        if self.given is not None and context is not None:
-            h = h + self.given(context.reshape(batch.numel(), self.context)).unsqueeze(-1).unsqueeze(-1)
-        theta = self.layers(h).unflatten(-3, (shape[0], self.n_params)).movedim(-3, -1)
-        return theta.reshape(*batch, *shape, self.n_params)
+    def body(self, h: Tensor) -> Tensor:
+        """Return what the layers after the first make of h₀."""
+        return self.layers(h)

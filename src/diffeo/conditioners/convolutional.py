@@ -55,6 +55,35 @@ def check_filters(name: str, width: int, kernels: Sequence[int]) -> None:
             raise ConfigError(f"kernel={kernel} must be odd, as 3: a filter has a middle.")
 
 
+class ImageConditioner(Conditioner):
+    """A network of images: h₀ = w_in ∗ x + V c, then what a subclass makes of it, C · n_params channels.
+
+    It sees the image with the moved elements zeroed, and returns parameters for every element; a coupling
+    reads those of the moved ones.
+    """
+
+    entry: Conv
+    given: Linear | None
+
+    def body(self, h: Tensor) -> Tensor:
+        """Return (rows, C · n_params, H, W) of h₀, (rows, width, H, W)."""
+        raise NotImplementedError  # abstract
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return θ of shape ``batch + (C, H, W, n_params)``."""
+        batch, shape = x.shape[:-3], x.shape[-3:]
+        h = self.entry(x.reshape(batch.numel(), *shape))
+        if self.given is not None and context is not None:
+            h = h + self.given(context.reshape(batch.numel(), self.context)).unsqueeze(-1).unsqueeze(-1)
+        theta = self.body(h).unflatten(-3, (shape[0], self.n_params)).movedim(-3, -1)
+        return theta.reshape(*batch, *shape, self.n_params)
+
+    def _of_shape(self, shape: Sequence[int], n_params: int, context: int) -> None:
+        self.event_shape = image_of(shape)
+        count = self.event_shape.numel()
+        self._sizes(count, count, n_params, context)
+
+
 class _Block(nn.Module):
     """h + w₂ ∗ σ(w₁ ∗ σ(h)): the pre-activation block of He et al. (2016)."""
 
@@ -73,7 +102,7 @@ class _Block(nn.Module):
 
 
 @register("conditioners.ResidualCNN")
-class ResidualCNN(Conditioner):
+class ResidualCNN(ImageConditioner):
     """θ = w_out ∗ σ(h_B), h_b = h_{b−1} + w₂ ∗ σ(w₁ ∗ σ(h_{b−1})), h₀ = w_in ∗ x + V c.
 
     It sees the image with the moved elements zeroed, and returns parameters for every element; a coupling
@@ -115,15 +144,13 @@ class ResidualCNN(Conditioner):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.event_shape = image_of(shape)
-        count = self.event_shape.numel()
-        self._sizes(count, count, n_params, context)
+        self._of_shape(shape, n_params, context)
         at_least("blocks", blocks, 0)
         check_filters("width", width, [kernel])
         activation_of(activation)
         flag("weight_norm", weight_norm)
         number("dropout", dropout, least=0, below=1)
-        channels = self.event_shape[0]
+        channels = shape[0]
         self.entry = Conv(channels, width, kernel, weight_norm)
         self.given = Linear(context, width, bias=False) if context else None
         last = Conv(width, channels * n_params, 1)
@@ -140,11 +167,6 @@ class ResidualCNN(Conditioner):
         assert self.event_shape is not None
         return widest(self) * self.event_shape[1:].numel()
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return θ of shape ``batch + (C, H, W, n_params)``."""
-        batch, shape = x.shape[:-3], x.shape[-3:]
-        h = self.entry(x.reshape(batch.numel(), *shape))
-        if self.given is not None and context is not None:
-            h = h + self.given(context.reshape(batch.numel(), self.context)).unsqueeze(-1).unsqueeze(-1)
-        theta = self.layers(h).unflatten(-3, (shape[0], self.n_params)).movedim(-3, -1)
-        return theta.reshape(*batch, *shape, self.n_params)
+    def body(self, h: Tensor) -> Tensor:
+        """Return what the blocks make of h₀."""
+        return self.layers(h)

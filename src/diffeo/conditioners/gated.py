@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from diffeo.conditioners.attention import Attention, check_heads
-from diffeo.conditioners.conditioner import Conditioner, Linear, widest
-from diffeo.conditioners.convolutional import Conv, check_filters, image_of
+from diffeo.conditioners.conditioner import Linear, widest
+from diffeo.conditioners.convolutional import Conv, ImageConditioner, check_filters
 from diffeo.conditioners.vision import placed
 from diffeo.errors import at_least, number
 from diffeo.registry import register
@@ -49,7 +49,7 @@ class _Block(nn.Module):
 
 
 @register("conditioners.GatedCNN")
-class GatedCNN(Conditioner):
+class GatedCNN(ImageConditioner):
     """θ = w_out ∗ h_B, h₀ = w_in ∗ x + V c, of blocks of gated convolution and gated attention.
 
     In a block h ← norm(h + a σ(b)) with [a, b] = w₂ ∗ elu(±(w₁ ∗ elu(±h))), and then the same with [a, b] a
@@ -90,14 +90,12 @@ class GatedCNN(Conditioner):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.event_shape = image_of(shape)
-        count, pixels = self.event_shape.numel(), self.event_shape[1:].numel()
-        self._sizes(count, count, n_params, context)
+        self._of_shape(shape, n_params, context)
         at_least("blocks", blocks, 0)
         check_filters("width", width, [kernel])
         check_heads(width, heads)
         number("dropout", dropout, least=0, below=1)
-        channels = self.event_shape[0]
+        channels, pixels = shape[0], shape[1] * shape[2]
         self.heads = heads
         self.entry = Conv(channels, width, kernel)
         self.given = Linear(context, width, bias=False) if context else None
@@ -120,13 +118,8 @@ class GatedCNN(Conditioner):
         pixels = self.event_shape[1:].numel()
         return pixels * max(widest(self), self.heads * pixels if len(self.blocks) else 0)
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return θ of shape ``batch + (C, H, W, n_params)``."""
-        batch, shape = x.shape[:-3], x.shape[-3:]
-        h = self.entry(x.reshape(batch.numel(), *shape))
-        if self.given is not None and context is not None:
-            h = h + self.given(context.reshape(batch.numel(), self.context)).unsqueeze(-1).unsqueeze(-1)
+    def body(self, h: Tensor) -> Tensor:
+        """Return what the blocks make of h₀."""
         for block in self.blocks:
             h = block(h, self.place, self.allowed)
-        theta = self.last(h).unflatten(-3, (shape[0], self.n_params)).movedim(-3, -1)
-        return theta.reshape(*batch, *shape, self.n_params)
+        return self.last(h)

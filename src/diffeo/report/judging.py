@@ -108,8 +108,8 @@ def _say_gap(draft: Draft, section: Section, gap: Gap) -> None:
     elif gap.gap > 0:
         said = (
             f"These rows are {size} likelier than the rows that the fit held out: they were probably "
-            f"trained "
-            "on, and the tests of the fit are kinder than they should be. Report on rows that took no part."
+            "trained on, and the tests of the fit are kinder than they should be. Report on rows that "
+            "took no part."
         )
     else:
         said = (

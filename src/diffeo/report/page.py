@@ -101,8 +101,7 @@ def _figure(one: Drawing, section: str) -> str:
     return (
         f"<figure><figcaption><strong>{escape(one.title)}</strong> {note}</figcaption>"
         f'<div class="picture" tabindex="0" role="group" aria-label="{name}: arrow keys read its marks">'
-        f"{one.svg}</div>"
-        f"{inside}</figure>"
+        f"{one.svg}</div>{inside}</figure>"
     )
 
 
@@ -133,8 +132,7 @@ def _pairs(names: Sequence[str]) -> str:
     return (
         '<figure id="pairs"><figcaption><strong>Pairs</strong> <span>rows (filled) and draws of the model '
         f'(rings)</span></figcaption><p class="controls">'
-        f"{_choice('pair-x', 'across', names, 0)}"
-        f"{_choice('pair-y', 'up', names, 1)}"
+        f"{_choice('pair-x', 'across', names, 0)}{_choice('pair-y', 'up', names, 1)}"
         '<label><input type="checkbox" id="pair-rows" checked> rows</label> '
         '<label><input type="checkbox" id="pair-draws" checked> draws</label></p>'
         '<svg id="pair-picture" viewBox="0 0 560 420" role="img" aria-label="Scatter of two columns"></svg>'

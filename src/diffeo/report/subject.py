@@ -136,8 +136,8 @@ def subject_of(model: Any, data: Any, *, seed: int = 0, most: int = MOST) -> Sub
         if len(model.event_shape) != 1 or model.context_features:
             raise ConfigError(
                 f"model is a flow of events of shape {tuple(model.event_shape)} with "
-                f"{model.context_features} "
-                "context features; expected vectors and no context: report on a flow of rows."
+                f"{model.context_features} context features; expected vectors and no context: report on a "
+                "flow of rows."
             )
         names = tuple(f"x{k}" for k in range(model.event_shape[0]))
         return _of_flow(copy.deepcopy(model).double(), names, data, seed, most, "a flow of vectors")

@@ -20,7 +20,7 @@ from diffeo.diagnostics.fit import (
     seed_sensitivity,
     tarp,
 )
-from diffeo.diagnostics.fit.finding import holm
+from diffeo.diagnostics.significance import holm
 from diffeo.diagnostics.fit.latent import energy_from_normal
 from diffeo.errors import ConfigError, DataError, ShapeError
 

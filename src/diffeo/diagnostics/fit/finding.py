@@ -24,11 +24,11 @@ class Finding:
 
     def in_words(self) -> str:
         """Return what was found, in sentences that claim no more than the figures show."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the figures into ``ax``, or into axes of their own; return the axes."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures as plain JSON values; a number that is not finite is None."""
@@ -70,22 +70,6 @@ def axes(ax: Axes | None) -> Axes:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(5.2, 3.8), layout="constrained").subplots()
-
-
-def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return p-values of many tests, corrected so that one false alarm in any has the stated chance.
-
-    Source: Holm, *A simple sequentially rejective multiple test procedure* (1979).
-
-    >>> holm(np.array([0.01, 0.04, 0.03])).round(3).tolist()
-    [0.03, 0.06, 0.06]
-    """
-    order = np.argsort(p, kind="stable")
-    count = len(p)
-    raised = np.maximum.accumulate(p[order] * (count - np.arange(count)))
-    corrected = np.empty(count)
-    corrected[order] = np.minimum(raised, 1.0)
-    return corrected
 
 
 def said_p(p: float) -> str:

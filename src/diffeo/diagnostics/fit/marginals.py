@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffeo.diagnostics.fit.finding import LEVEL, Finding, axes, holm, said_p
+from diffeo.diagnostics.fit.finding import LEVEL, Finding, axes, said_p
+from diffeo.diagnostics.significance import holm
 from diffeo.errors import ConfigError, DataError, at_least
 
 if TYPE_CHECKING:
@@ -87,9 +88,8 @@ class Marginals(Finding):
         if wrong:
             pair = wrong[0]
             said += (
-                f" {len(wrong)} of {len(self.pairs)} pairs of columns differ, most of all "
-                f"{pair.first!r} with "
-                f"{pair.second!r} ({100 * pair.distance:.1f} % of the rows are in other cells)."
+                f" {len(wrong)} of {len(self.pairs)} pairs of columns differ, most of all {pair.first!r} "
+                f"with {pair.second!r} ({100 * pair.distance:.1f} % of the rows are in other cells)."
             )
         elif self.pairs:
             said += (

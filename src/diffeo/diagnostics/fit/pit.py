@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from diffeo.diagnostics.fit.finding import LEVEL, Finding, axes, holm, names_for, numbers, said_p
+from diffeo.diagnostics.fit.finding import LEVEL, Finding, axes, names_for, numbers, said_p
+from diffeo.diagnostics.significance import holm
 from diffeo.errors import DataError
 
 if TYPE_CHECKING:

@@ -66,8 +66,7 @@ def _whole(values: NDArray[Any], name: str) -> NDArray[np.uint8]:
         )
         raise DataError(
             f"{name} holds numbers of dtype {values.dtype}; expected whole pixel levels, since "
-            "probabilities "
-            f"are of these: pass {hint}."
+            f"probabilities are of these: pass {hint}."
         )
     if values.dtype == np.uint8 or not values.size:
         return values.astype(np.uint8)
@@ -157,8 +156,7 @@ def _header(archive: Any, key: str, path: Path) -> tuple[int, ...]:
 
 def _damaged(path: Path, error: Exception) -> DataError:
     return DataError(
-        f"{str(path)!r} cannot be read as numpy's file ({type(error).__name__}: {error!s:.120}); "
-        "expected "
+        f"{str(path)!r} cannot be read as numpy's file ({type(error).__name__}: {error!s:.120}); expected "
         "arrays of numbers, whole and without pickled objects: write it again with numpy.save or "
         "numpy.savez."
     )

@@ -121,8 +121,7 @@ def _batch(data: bytes, name: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]
         if not data or len(data) % (_ROW + 1):
             raise DataError(
                 f"{name} has {len(data):,} bytes; expected a multiple of {_ROW + 1:,}, a label and "
-                f"{_ROW:,} pixels "
-                "an image: it is cut short, or another file. Fetch it again."
+                f"{_ROW:,} pixels an image: it is cut short, or another file. Fetch it again."
             )
         rows = np.frombuffer(data, np.uint8).reshape(-1, _ROW + 1)
         return rows[:, 1:], rows[:, 0].astype(np.int64)
@@ -144,8 +143,7 @@ def _batch(data: bytes, name: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]
 def _no_batch(name: str, found: str) -> DataError:
     return DataError(
         f"{name} holds {found}; expected a batch of CIFAR-10, rows of {_ROW:,} bytes and their labels: it "
-        "is "
-        "another file. CIFAR-100's is not read."
+        "is another file. CIFAR-100's is not read."
     )
 
 

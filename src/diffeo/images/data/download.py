@@ -126,8 +126,7 @@ def _fetch(source: Published, folder: Path, progress: Callable[[str, int], Any] 
                 failures.append(f"{url}: {source.algorithm} {found}; expected {source.digest}")
     raise FileError(
         f"{source.name} could not be fetched: {'; '.join(failures)}. Try again, which goes on from where "
-        "it "
-        f"ended, or put the file into {str(folder)!r} yourself."
+        f"it ended, or put the file into {str(folder)!r} yourself."
     )
 
 

@@ -44,15 +44,13 @@ def from_folder(root: Path) -> Images:
     if loose and inside:
         raise DataError(
             f"{str(root)!r} has {len(loose)} image(s) beside {len(inside)} sub-folder(s) with images; "
-            "expected "
-            "one or the other, since a sub-folder is a class: move the loose ones into one."
+            "expected one or the other, since a sub-folder is a class: move the loose ones into one."
         )
     if not loose and not inside:
         others = sum(1 for f in root.iterdir() if f.is_file())
         raise DataError(
             f"{str(root)!r} has no PNG or JPEG in it or in its sub-folders ({others} other file(s)); "
-            "expected "
-            "a folder of .png, .jpg or .jpeg: choose another, or convert the images."
+            "expected a folder of .png, .jpg or .jpeg: choose another, or convert the images."
         )
     if loose:
         return from_files(loose, root)
@@ -77,8 +75,7 @@ def from_files(
         if found.shape != first.shape:
             raise DataError(
                 f"{names[k]!r} is {_size(found)}, {names[0]!r} is {_size(first)}; expected images of one "
-                "size "
-                "and number of channels: resize or convert them, or leave the others out."
+                "size and number of channels: resize or convert them, or leave the others out."
             )
         pixels[k] = found
     return Images(pixels, 256, labels, names, classes)
@@ -114,8 +111,7 @@ def _pixels_of(path: Path) -> NDArray[np.uint8]:
     except Exception as error:  # Pillow tells of damage by OSError, SyntaxError, ValueError and others
         raise DataError(
             f"{str(path)!r} cannot be read as a PNG or JPEG ({str(error) or type(error).__name__:.120}): "
-            "it is cut "
-            "short, damaged or of another format. Leave it out, or make it again."
+            "it is cut short, damaged or of another format. Leave it out, or make it again."
         ) from error
     return values[None] if values.ndim == 2 else np.ascontiguousarray(values.transpose(2, 0, 1))
 

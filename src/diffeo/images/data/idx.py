@@ -77,24 +77,21 @@ def numbers_in(path: Path, dimensions: int) -> NDArray[np.uint8]:
                 raise DataError(
                     f"{str(path)!r} begins with the bytes {head.hex(' ') or 'of an empty file'}; expected "
                     f"{wanted} ({bytes([0, 0, 8, dimensions]).hex(' ')}): it is another file, or of a "
-                    "format that "
-                    "is not read (PNG, JPEG, .npy, .npz, IDX and CIFAR-10's are)."
+                    "format that is not read (PNG, JPEG, .npy, .npz, IDX and CIFAR-10's are)."
                 )
             sizes = tuple(int(n) for n in np.frombuffer(_exactly(file.read, 4 * dimensions), ">u4"))
             count = math.prod(sizes)
             if count > _MOST:
                 raise DataError(
                     f"{str(path)!r} declares {count:,} numbers, of shape {sizes}; expected at most "
-                    f"{_MOST:,}: "
-                    "its header is damaged."
+                    f"{_MOST:,}: its header is damaged."
                 )
             values = np.frombuffer(_exactly(file.read, count), np.uint8)
             more = file.read(1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(
             f"{str(path)!r} is cut short or damaged ({str(error) or 'it ends too early'}); expected "
-            f"{wanted}: "
-            "fetch it again."
+            f"{wanted}: fetch it again."
         ) from error
     if more:
         raise DataError(

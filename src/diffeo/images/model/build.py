@@ -87,7 +87,6 @@ def _named(name: str, shape: Sequence[int], context: int, settings: Mapping[str,
         if setting not in known:
             raise ConfigError(
                 f"{setting}={value!r:.60} is no setting of {make.__name__}; expected one of "
-                f"{', '.join(known)}."
-                f"{did_you_mean(setting, known)}"
+                f"{', '.join(known)}.{did_you_mean(setting, known)}"
             )
     return make(tuple(shape), context, **settings)

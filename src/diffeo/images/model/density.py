@@ -70,8 +70,7 @@ class ImageModel(Part, nn.Module):
         if flow.context_features != len(classes):
             raise ConfigError(
                 f"flow has {flow.context_features} context features, classes {len(classes)} names; "
-                "expected "
-                "as many: build the flow with context=len(classes)."
+                "expected as many: build the flow with context=len(classes)."
             )
         self.flow, self.levels, self.classes = flow, levels, tuple(classes)
 
@@ -291,8 +290,7 @@ class ImageModel(Part, nn.Module):
         if found.shape != self.shape:
             raise ShapeError(
                 f"images are of shape {found.shape}; expected {self.shape}, which the model is of: resize "
-                "or "
-                "convert them, or fit a model to these."
+                "or convert them, or fit a model to these."
             )
         if found.levels > self.levels and int(found.pixels.max()) >= self.levels:
             raise DataError(
@@ -344,14 +342,12 @@ class ImageModel(Part, nn.Module):
         if given.dtype.kind not in "iu" or given.shape not in ((1,), (n,)):
             raise ShapeError(
                 f"labels has shape {given.shape} and dtype {given.dtype}; expected one class, or {n}, by "
-                "name or "
-                "number."
+                "name or number."
             )
         if ((given < 0) | (given >= len(self.classes))).any():
             raise DataError(
                 f"labels has {int(given.min())} to {int(given.max())}; expected 0 to "
-                f"{len(self.classes) - 1}, "
-                "the numbers of the model's classes."
+                f"{len(self.classes) - 1}, the numbers of the model's classes."
             )
         return np.broadcast_to(given, (n,)).astype(np.int64)
 

@@ -38,8 +38,7 @@ def watching(model: ImageModel, log: Any, callback: Callback | None) -> Generato
     if not (hasattr(writer, "add_scalar") and hasattr(writer, "add_image")):
         raise ConfigError(
             f"log is a {type(log).__name__}; expected a folder for TensorBoard, or an object with "
-            "add_scalar and "
-            "add_image, as torch.utils.tensorboard.SummaryWriter."
+            "add_scalar and add_image, as torch.utils.tensorboard.SummaryWriter."
         )
 
     def watch(evaluation: Evaluation) -> Any:
@@ -75,7 +74,6 @@ def _tensorboard(folder: Any) -> Any:
     except ImportError as error:
         raise ConfigError(
             f"log={os.fspath(folder)!r} is written by TensorBoard, which is not installed; expected it: "
-            "pip install "
-            "'diffeo[tensorboard]'. An object with add_scalar and add_image does as well."
+            "pip install 'diffeo[tensorboard]'. An object with add_scalar and add_image does as well."
         ) from error
     return SummaryWriter(os.fspath(folder))
