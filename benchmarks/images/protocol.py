@@ -25,6 +25,7 @@ from benchmarks.images.sets import ImageSet, Pixels
 from diffeo.bijections import Logit
 from diffeo.flows import Flow
 from diffeo.friends import Gaussian, GaussianMixture
+from diffeo.images import bits_per_dim
 from diffeo.objectives.objective import Batch, Objective
 
 #: Draws of u for each test image.
@@ -60,7 +61,7 @@ def dequantised(pixels: Pixels, levels: int, seed: int) -> np.ndarray[Any, Any]:
 
 def bits(nats: float, dim: int, levels: int) -> float:
     """Return bits per dimension of k from the mean of log p(y)."""
-    return (-nats / dim + math.log(levels)) / math.log(2)
+    return bits_per_dim(nats - dim * math.log(levels), dim)
 
 
 def _seen(rows: Any, logits: bool) -> tuple[Any, Any]:

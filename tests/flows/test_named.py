@@ -8,9 +8,10 @@ import pytest
 import torch
 
 import diffeo
-from diffeo import flows
+from diffeo import flows, images
 from diffeo.distributions import ConditionalNormal, DiagonalNormal
 from diffeo.testing import stress
+from diffeo.testing.cases.images import SMALL_IMAGES
 from diffeo.testing.cases.named_flows import SMALL
 
 SETTINGS = {**SMALL, "NICE": {"hidden": (12,)}, "RealNVP": {"couplings": 3, "hidden": (12,)}}
@@ -25,13 +26,15 @@ def build(name, features, context=0, **settings):
         return getattr(flows, name)(features, context, **settings)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_docstring_names_a_paper_and_every_argument(name):
-    text = inspect.getdoc(getattr(flows, name))
+@pytest.mark.parametrize(
+    ("folder", "name"), [(flows, n) for n in NAMES] + [(images, n) for n in SMALL_IMAGES]
+)
+def test_the_docstring_names_a_paper_and_every_argument(folder, name):
+    text = inspect.getdoc(getattr(folder, name))
     source = text.partition("Source: ")[2].partition("Args:")[0]
     assert re.search(r"\*[A-Z].*\* \((19|20)\d\d\)", source.replace("\n", " ")), source
     arguments = text.partition("Args:")[2]
-    for argument in inspect.signature(getattr(flows, name)).parameters:
+    for argument in inspect.signature(getattr(folder, name)).parameters:
         assert re.search(rf"^ +([\w, ]+, )?{argument}(, \w+)*: ", arguments, re.MULTILINE), argument
 
 

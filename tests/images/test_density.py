@@ -22,7 +22,7 @@ from diffeo.images import (
     read,
     with_noise,
 )
-from diffeo.images.model.density import along
+from diffeo.images.model.circle import along
 from diffeo.testing import stress
 from diffeo.training import TrainConfig
 

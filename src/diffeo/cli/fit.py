@@ -1,22 +1,15 @@
-"""``diffeo fit``: learn the density of a table."""
+"""``diffeo fit``: learn the density of a table or of images. Its options, and what they mean together."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from diffeo.cli.answer import Answer, answering
+from diffeo.cli.answer import answering
 from diffeo.cli.options import Data, Device, Json, Seed
-
-if TYPE_CHECKING:
-    import polars as pl
-
-    from diffeo.tables import TrainingRows
-    from diffeo.training import FitResult, TrainConfig
 
 
 class Treatment(StrEnum):
@@ -201,9 +194,9 @@ def fit(
     with answering(json) as answer:
         from diffeo.cli.any_table import beyond_numbers, kinds_in
         from diffeo.cli.choices import names_in, not_over, widths
+        from diffeo.cli.fitting import fit_mixed, fit_numbers
         from diffeo.cli.images import ImageOptions, are_images, fit_images
-        from diffeo.images.model.fitting import DEFAULTS
-        from diffeo.tables import Architecture, fit_table, read_table, table_training, training_rows
+        from diffeo.tables import Architecture, read_table, table_training
         from diffeo.tables.numeric_schema import choose
 
         _check_output(output)
@@ -274,7 +267,7 @@ def fit(
                 answer.remark(f"{why}: the density of mixed columns is fitted (--model flow refuses these)")
             if why is not None or model is Density.mixed or kinds or first:
                 _refuse_options(named, "--model mixed", "--model flow")
-                _fit_mixed(
+                fit_mixed(
                     answer,
                     frame.select(names),
                     output,
@@ -289,31 +282,18 @@ def fit(
         _refuse_options(
             ["--kind"] * bool(kinds) + ["--first"] * bool(first), "--model flow", "--model mixed"
         )
-        rows = training_rows(
+        fit_numbers(
+            answer,
             frame,
+            output,
             columns=only,
             drop=without,
             missing=(missing or Treatment.refuse).value,
             constant=(constant or Treatment.refuse).value,
-        )
-        del frame
-        validation = 0.1 if validation is None else validation
-        _say_what_is_modelled(answer, rows)
-        if sys.stderr.isatty():
-            answer.remark(
-                "(while training, nats of the standardised columns; at the end, of the data's units)"
-            )
-        fitted, result = fit_table(
-            rows, architecture=architecture, validation=validation, config=config, checkpoint=checkpoint
-        )
-        facts = _facts(rows, result, config, architecture, validation)
-        fitted.save(output, extra=facts)
-        answer.give(
-            {**facts, "model": output, "seconds": result.seconds, "columns": list(rows.schema.names)},
-            f"held-out log-likelihood {-result.best_held_out_nats:.4f} nats a row, in the units of the "
-            "data\n"
-            f"{result.steps} steps in {result.seconds:.1f} s, stopped by {result.stopped_by}; "
-            f"model written to {output}",
+            architecture=architecture,
+            validation=0.1 if validation is None else validation,
+            config=config,
+            checkpoint=checkpoint,
         )
 
 
@@ -325,49 +305,6 @@ def _refuse_options(named: list[str], model: str, other: str) -> None:
             f"{', '.join(named)} cannot be given with {model}; expected options of it: leave "
             f"{'it' if len(named) == 1 else 'them'} out, or fit with {other}."
         )
-
-
-def _fit_mixed(
-    answer: Answer,
-    frame: pl.DataFrame,
-    output: str,
-    *,
-    kinds: dict[str, str],
-    first: list[str],
-    time_budget: float | None,
-    max_steps: int | None,
-    seed: int,
-    device: str,
-) -> None:
-    import time
-
-    from diffeo.cli.any_table import fit_any
-    from diffeo.errors import one_of
-
-    one_of("device", device, ("auto", "cpu"))
-    begun = time.perf_counter()
-    model = fit_any(
-        frame, kinds=kinds, first=first, time_budget=time_budget, max_steps=max_steps, seed=seed
-    )
-    model.save(output)
-    seconds, schema = time.perf_counter() - begun, model.schema_
-    nats, error = model.held_out_nats_, model.held_out_error_
-    facts: dict[str, Any] = {
-        "held_out_log_prob": nats,
-        "held_out_error": error,
-        "rows": frame.height,
-        "columns": list(model.order_),
-        "kinds": schema.kinds,
-        "columns_left_out": [column.name for column in schema.columns if column.coding is None],
-        "seed": seed,
-        "model": output,
-        "seconds": seconds,
-    }
-    answer.give(
-        facts,
-        f"held-out log-likelihood {nats:.4f} ± {error:.4f} nats a row, in the units of the data\n"
-        f"{frame.height} rows of {len(model.order_)} columns in {seconds:.1f} s; model written to {output}",
-    )
 
 
 def _check_output(output: str) -> None:
@@ -385,31 +322,3 @@ def _check_output(output: str) -> None:
             f"-o {output!r} cannot be written: it is a folder, or {str(target.parent)!r} is not one. "
             "Choose a file in a folder that exists."
         )
-
-
-def _say_what_is_modelled(answer: Answer, rows: TrainingRows) -> None:
-    from diffeo.tables import listed
-
-    names = rows.schema.names
-    answer.remark(f"modelling {len(names)} column(s) of {len(rows.values)} rows: {listed(names)}")
-    if rows.columns_left_out:
-        answer.remark(f"columns left out: {listed(rows.columns_left_out)}")
-    if rows.rows_left_out:
-        answer.remark(f"rows left out, with a missing or infinite value: {rows.rows_left_out}")
-
-
-def _facts(
-    rows: TrainingRows, result: FitResult, config: TrainConfig, architecture: Any, validation: float
-) -> dict[str, Any]:
-    """Return what the model file records of its fit: nothing that differs from run to run, as times do."""
-    return {
-        "held_out_log_prob": -result.best_held_out_nats,
-        "rows": len(rows.values),
-        "rows_left_out": rows.rows_left_out,
-        "columns_left_out": list(rows.columns_left_out),
-        "validation": validation,
-        "flow": architecture.flow,
-        "steps": result.steps,
-        "stopped_by": result.stopped_by,
-        "seed": config.seed,
-    }

@@ -21,8 +21,8 @@ def info(model: Model, json: Json = False) -> None:
             answer.give(facts, _text(model, facts))
         except (TypeError, AttributeError, LookupError, ValueError, RecursionError) as error:
             raise FileError(
-                f"{model!r} describes no model that diffeo could have written. "
-                "Give the path of a file that diffeo wrote, or copy it again from where it came from."
+                f"{model!r} describes no model that diffeo could have written. Give the path of a file "
+                "that diffeo wrote, or copy it again from where it came from."
             ) from error
 
 

@@ -20,8 +20,8 @@ from diffeo.diagnostics.fit import (
     seed_sensitivity,
     tarp,
 )
-from diffeo.diagnostics.significance import holm
 from diffeo.diagnostics.fit.latent import energy_from_normal
+from diffeo.diagnostics.significance import holm
 from diffeo.errors import ConfigError, DataError, ShapeError
 
 TIMES, RATE = 40, 0.05

@@ -79,8 +79,8 @@ class Marginals(Finding):
             told = "; ".join(f"{c.name!r} ({c.said}; {said_p(c.p)})" for c in bad[:4])
             more = f"; and {len(bad) - 4} more" if len(bad) > 4 else ""
             said = (
-                f"{len(bad)} of {len(self.columns)} columns are drawn otherwise than they are in the "
-                f"data: {told}{more}."
+                f"{len(bad)} of {len(self.columns)} columns {'is' if len(bad) == 1 else 'are'} drawn otherwise "
+                f"than in the data: {told}{more}."
             )
         else:
             said = f"Each of {len(self.columns)} columns is drawn as it is in the data, to within chance."
@@ -130,8 +130,7 @@ def marginals(
     >>> print(marginals({"a": x[0]}, {"a": x[1]}))
     Each of 1 columns is drawn as it is in the data, to within chance.
     >>> print(marginals({"a": x[0]}, {"a": x[1] + 1}))
-    1 of 1 columns are drawn otherwise than they are in the data: 'a' (the model is higher, median 0.907
-    for ...
+    1 of 1 columns is drawn otherwise than in the data: 'a' (the model is higher, median 0.907 for ...
     """
     at_least("pairs_of", pairs_of, 0)
     at_least("seed", seed, 0)

@@ -18,6 +18,8 @@ from diffeo.flows import Flow
 from diffeo.images.data import Images
 from diffeo.images.model.bits import bits_per_dim, nats_in_unit
 from diffeo.images.model.cells import with_noise
+from diffeo.images.model.circle import along
+from diffeo.images.model.classes import numbers_of
 from diffeo.kernels.shapes import check_event
 from diffeo.registry import Part, register
 from diffeo.training import Evaluation, FitResult, TrainConfig
@@ -320,66 +322,17 @@ class ImageModel(Part, nn.Module):
     def _context(self, images: Images, labels: Any) -> Tensor | None:
         """Return the one-hot classes, or None for a model without classes."""
         chosen = self._labels_of(images, labels)
-        return None if chosen is None else self._one_hot(self._numbers(len(images), chosen))
+        return None if chosen is None else self._one_hot(numbers_of(chosen, len(images), self.classes))
 
     def _classes_of(self, n: int, labels: Any) -> NDArray[np.int64] | None:
         if not self.classes:
             self._labels_of(Images(np.zeros((1, *self.shape), np.uint8), self.levels), labels)
             return None
-        return np.arange(n) % len(self.classes) if labels is None else self._numbers(n, labels)
-
-    def _numbers(self, n: int, labels: Any) -> NDArray[np.int64]:
-        """Return ``n`` numbers of classes, of names or numbers, one for all or one each."""
-        given = np.atleast_1d(np.asarray(labels))
-        if given.dtype.kind in "US":
-            unknown = [str(name) for name in given if str(name) not in self.classes]
-            if unknown:
-                raise DataError(
-                    f"label {unknown[0]!r} is no class of the model; expected one of "
-                    f"{', '.join(self.classes)}."
-                )
-            given = np.array([self.classes.index(str(name)) for name in given])
-        if given.dtype.kind not in "iu" or given.shape not in ((1,), (n,)):
-            raise ShapeError(
-                f"labels has shape {given.shape} and dtype {given.dtype}; expected one class, or {n}, by "
-                "name or number."
-            )
-        if ((given < 0) | (given >= len(self.classes))).any():
-            raise DataError(
-                f"labels has {int(given.min())} to {int(given.max())}; expected 0 to "
-                f"{len(self.classes) - 1}, the numbers of the model's classes."
-            )
-        return np.broadcast_to(given, (n,)).astype(np.int64)
+        return np.arange(n) % len(self.classes) if labels is None else numbers_of(labels, n, self.classes)
 
     def _one_hot(self, numbers: NDArray[np.int64]) -> Tensor:
         rows = torch.eye(len(self.classes), dtype=self.flow.dtype, device=self.flow.base.device)
         return rows[torch.from_numpy(np.ascontiguousarray(numbers)).to(self.flow.base.device)]
-
-
-def along(a: Tensor, b: Tensor, t: float) -> Tensor:
-    """Return the point at t of the great circle from a to b, row by row; the norm goes linearly.
-
-    Source: Shoemake, *Animating rotation with quaternion curves* (1985), section 3.3.
-
-    >>> a, b = torch.tensor([[[[2.0, 0.0]]]]), torch.tensor([[[[0.0, 4.0]]]])
-    >>> along(a, b, 0.5)  # of norm 3
-    tensor([[[[2.1213, 2.1213]]]])
-    """
-    if t in (0.0, 1.0):
-        return b if t else a
-    first, last = a.flatten(1), b.flatten(1)
-    sizes = first.norm(dim=1, keepdim=True), last.norm(dim=1, keepdim=True)
-    units = [v / size.clamp(min=1e-12) for v, size in zip((first, last), sizes, strict=True)]
-    angle = (units[0] * units[1]).sum(1, keepdim=True).clamp(-1, 1).acos()
-    sine = angle.sin()
-    flat = sine < 1e-4  # along a line, where the circle is one
-    safe = torch.where(flat, 1.0, sine)
-    weights = (
-        torch.where(flat, 1 - t, ((1 - t) * angle).sin() / safe),
-        torch.where(flat, t, (t * angle).sin() / safe),
-    )
-    size = (1 - t) * sizes[0] + t * sizes[1]
-    return ((weights[0] * units[0] + weights[1] * units[1]) * size).reshape(a.shape)
 
 
 def _noise_of(seed: int, draw: int, start: int, device: torch.device) -> torch.Generator:
