@@ -78,9 +78,10 @@ class Marginals(Finding):
         if bad:
             told = "; ".join(f"{c.name!r} ({c.said}; {said_p(c.p)})" for c in bad[:4])
             more = f"; and {len(bad) - 4} more" if len(bad) > 4 else ""
+            verb = "is" if len(bad) == 1 else "are"
             said = (
-                f"{len(bad)} of {len(self.columns)} columns {'is' if len(bad) == 1 else 'are'} drawn otherwise "
-                f"than in the data: {told}{more}."
+                f"{len(bad)} of {len(self.columns)} columns {verb} drawn otherwise than in the data: "
+                f"{told}{more}."
             )
         else:
             said = f"Each of {len(self.columns)} columns is drawn as it is in the data, to within chance."
