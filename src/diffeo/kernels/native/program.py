@@ -126,7 +126,7 @@ class Program:
             bias=self._longs([0, *accumulate(wide_out)][:n]),
             forth_ranges=self._ranges(panel, np.asarray, self._pair),
             back_ranges=self._ranges(panel, np.transpose, self._pair),
-            row_ranges=self._ranges(loaded().diffeo_block(), np.asarray, 1),
+            row_ranges=self._ranges(loaded().diffeo_ranged(), np.asarray, 1),
             activation=ACTIVATIONS.index(network.activation),
             width=max(*wide_in, *wide_out, panel),
             n_seen=len(seen),

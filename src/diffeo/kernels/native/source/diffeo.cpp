@@ -41,9 +41,9 @@ int diffeo_has_half() {
 #endif
 }
 
-// Numbers of a vector, and rows of a block.
+// Numbers of a vector, and rows of a weight that have one range.
 int diffeo_lanes() { return LANES; }
-int diffeo_block() { return BLOCK; }
+int diffeo_ranged() { return RANGED; }
 
 // What the layers make of the rows, one after another, into the last one's y; their log-determinants are added to
 // `log_det`. Where no layer keeps anything, all may write to one y.
@@ -51,13 +51,13 @@ void diffeo_forward(const Item *items, int64_t count, int64_t rows, const float 
                     float *log_det, int64_t threads) {
     const long tiles = (rows + TILE - 1) / TILE, together = tiles_together(tiles, threads);
     long blocks = 0;
-    for (long i = 0; i < count; i++) blocks += blocks_of(items[i].program->net);
+    for (long i = 0; i < count; i++) blocks += blocks_of<LANES>(items[i].program->net);
     if (threads > tiles && blocks < 64) threads = std::max(tiles, 1l);  // what is worth their waking
 #pragma omp parallel num_threads(threads)
     {
         Workplace place(items, count, false);
         for (long i = 0; i < count; i++) {
-            const long own = blocks_of(items[i].program->net);
+            const long own = blocks_of<LANES>(items[i].program->net);
 #pragma omp for schedule(static) nowait
             for (long block = 0; block < own; block++) pack_block(items[i], block);
         }
@@ -88,7 +88,7 @@ void diffeo_backward(const Item *items, int64_t count, int64_t rows, const float
         long turns = 0;
         for (long i = count - 1; i >= 0; i--) {
             const Item &of = items[i];
-            const long blocks = blocks_of(of.program->net);
+            const long blocks = blocks_of<WEIGHED>(of.program->net);
             // A layer's gradient takes the place of the one behind it.
             Back from{i ? items[i - 1].y : x, i + 1 < count ? to_x : to_y, to_log_det, i || to_input, to_x,
                       to_input ? to_context : nullptr, i + 1 < count};

@@ -8,7 +8,10 @@
 
 namespace diffeo {
 
-constexpr long TILE = 32;
+// Rows of a tile: some blocks.
+constexpr long TILE = LANES == 16 ? 32 : 24;
+// Outputs of a layer that one thread weighs at a time: of one panel.
+constexpr long WEIGHED = 16;
 constexpr float CONDITIONER_LIMIT = 1e6f;  // as in diffeo/kernels/safe.py
 
 enum Step : int32_t { LINEAR, ACTIVATION, BEGIN, END, DIRECT };
@@ -22,7 +25,7 @@ struct Network {
     const int64_t *forth, *back;    // where a layer's packed weights begin, in words
     const int64_t *bias;            // where its bias begins, in numbers
     const int32_t *const *forth_ranges, *const *back_ranges;  // the part of each panel's sum that is not 0
-    const int32_t *const *row_ranges;  // of each BLOCK rows of a weight, the columns that are not 0
+    const int32_t *const *row_ranges;  // of each RANGED rows of a weight, the columns that are not 0
     int64_t activation, width;      // the widest stream, padded
     int64_t n_seen, context;        // the input: features of the row, then the context
     const int32_t *seen;
@@ -314,36 +317,56 @@ static void steer_back(const Network &net, const typename Kind::Word *packed, lo
     }
 }
 
-// The gradient of a layer's weight and bias: of rows [begin, end), which begin at a multiple of LANES.
-// With `more`, it is added to what is there.
+// Words of rows that are summed over before others: what is read of two panels stays in the nearest cache.
+constexpr long DEEP = 128;
+
+// At most R outputs of a layer, [n, n + count), and one panel of its inputs, from j on: the gradient of these weights,
+// of `deep` words of rows from m on.
+template <typename Kind, int R>
+static inline void weigh_some(const Network &net, long k, long n, long count, long j, long m, long deep,
+                              const Down<const typename Kind::Word> &kept,
+                              const Down<const typename Kind::Word> &reached, bool more, const uint8_t *mask,
+                              float *weight) {
+    long ins = net.ins[k], width = ins - j < PANEL ? ins - j : PANEL;
+    bool any = false;
+    for (long r = n / RANGED; r <= (n + count - 1) / RANGED; r++) {
+        const int32_t *range = net.row_ranges[k] + 2 * r;
+        any = any || (range[0] < j + width && range[1] > j);
+    }
+    if (more && !any) return;
+    float tile[R * PANEL];
+    for (long r = 0; more && r < count; r++)
+        for (long i = 0; i < width; i += LANES)
+            store(tile + r * PANEL + i, load_part(weight + (n + r) * ins + j + i, width - i));
+    const auto *a = reached.at(net.reached[k] + n, m), *b = kept.at(net.kept[k] + j, m);
+    if (any && width > LANES)
+        crossed<Kind, R, 2>(a, PANEL, b, PANEL, deep, more, tile, PANEL);
+    else if (any)
+        crossed<Kind, R, 1>(a, PANEL, b, PANEL, deep, more, tile, PANEL);
+    for (long r = 0; r < count; r++)
+        for (long i = 0; i < width; i += LANES) {
+            long at = (n + r) * ins + j + i;
+            Vec sum = any ? load(tile + r * PANEL + i) : Vec{};
+            if (mask) sum = allowed(mask + at, width - i) ? sum : Vec{};
+            store_part(weight + at, sum, width - i);
+        }
+}
+
+// The gradient of a layer's weight and bias: of outputs [begin, end), which are of one panel. With `more`, it is added
+// to what is there.
 template <typename Kind>
 static void weigh(const Network &net, long k, long begin, long end, long rows,
                   const Down<const typename Kind::Word> &kept, const Down<const typename Kind::Word> &reached,
                   bool more, const uint8_t *mask, float *weight, float *bias) {
-    long ins = net.ins[k], depth = (rows + Kind::PAIR - 1) / Kind::PAIR;
-    float tile[BLOCK * PANEL];
-    for (long n = begin; n < end; n += BLOCK) {
-        long count = end - n < BLOCK ? end - n : BLOCK;
-        const int32_t *range = net.row_ranges[k] + n / BLOCK * 2;
-        for (long j = 0; j < ins; j += PANEL) {
-            long width = ins - j < PANEL ? ins - j : PANEL;
-            bool any = range[0] < j + width && range[1] > j;
-            if (more && !any) continue;
-            for (long r = 0; more && r < count; r++)
-                for (long i = 0; i < width; i += LANES)
-                    store(tile + r * PANEL + i, load_part(weight + (n + r) * ins + j + i, width - i));
-            const auto *a = reached.at(net.reached[k] + n, 0), *b = kept.at(net.kept[k] + j, 0);
-            if (any && width > LANES)
-                crossed<Kind, BLOCK, 2>(a, PANEL, b, PANEL, depth, more, tile, PANEL);
-            else if (any)
-                crossed<Kind, BLOCK, 1>(a, PANEL, b, PANEL, depth, more, tile, PANEL);
-            for (long r = 0; r < count; r++)
-                for (long i = 0; i < width; i += LANES) {
-                    long at = (n + r) * ins + j + i;
-                    Vec sum = any ? load(tile + r * PANEL + i) : Vec{};
-                    if (mask) sum = allowed(mask + at, width - i) ? sum : Vec{};
-                    store_part(weight + at, sum, width - i);
-                }
+    long depth = (rows + Kind::PAIR - 1) / Kind::PAIR;
+    for (long m = 0; m < depth; m += DEEP) {
+        long deep = depth - m < DEEP ? depth - m : DEEP;
+        for (long j = 0; j < net.ins[k]; j += PANEL) {
+            long n = begin;  // a panel of sixteen is six, six and four
+            for (; end - n > 4; n += BLOCK)
+                weigh_some<Kind, BLOCK>(net, k, n, end - n < BLOCK ? end - n : BLOCK, j, m, deep, kept, reached,
+                                        more || m, mask, weight);
+            if (n < end) weigh_some<Kind, 4>(net, k, n, end - n, j, m, deep, kept, reached, more || m, mask, weight);
         }
     }
     for (long n = begin; n < end; n += LANES) {

@@ -11,8 +11,11 @@ namespace diffeo {
 
 constexpr long PANEL = 2 * LANES;  // columns of a panel
 // Rows that go through a panel together: their sums, two vectors each, stay in the registers, of which there are 32
-// where they are of sixteen numbers, else 16.
-constexpr long BLOCK = LANES == 16 ? 8 : 4;
+// where they are of sixteen numbers, else 16. A processor adds two products at once and takes four steps for each,
+// so that eight sums or more have to be under way.
+constexpr long BLOCK = LANES == 16 ? 8 : 6;
+// Rows of a weight for which it is said where they are not 0.
+constexpr long RANGED = LANES == 16 ? 8 : 2;
 
 // One float32 number along the sum.
 struct Single {
@@ -82,6 +85,9 @@ static inline void rows_through(long rows, const typename Kind::Word *a, long a_
     for (; r + 4 <= rows; r += 4)
         block<Kind, 4, V>(a + r * a_row, a_row, b, begin, end, start ? start + r * start_row : start,
                           start_row, c + r * c_row, c_row, rectified);
+    for (; r + 2 <= rows; r += 2)
+        block<Kind, 2, V>(a + r * a_row, a_row, b, begin, end, start ? start + r * start_row : start,
+                          start_row, c + r * c_row, c_row, rectified);
     for (; r < rows; r++)
         block<Kind, 1, V>(a + r * a_row, a_row, b, begin, end, start ? start + r * start_row : start,
                           start_row, c + r * c_row, c_row, rectified);
@@ -101,7 +107,7 @@ static void product(long rows, const typename Kind::Word *a, long a_row, const t
                               c + n, c_row, rectified);
 }
 
-// One panel of Aᵀ B over rows: `count` columns of A (at most BLOCK), V vectors of columns of B.
+// One panel of Aᵀ B over rows: R columns of A, V vectors of columns of B.
 template <typename Kind, int R, int V>
 static inline void crossed(const typename Kind::Word *a, long a_row, const typename Kind::Word *b, long b_row,
                            long depth, bool more, float *c, long c_row) {

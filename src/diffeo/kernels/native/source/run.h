@@ -86,20 +86,23 @@ struct Workplace {
     }
 };
 
+// How often SIZE outputs of one layer there are in a network.
+template <long SIZE>
 static inline long blocks_of(const Network &net) {
     long found = 0;
-    for (long k = 0; k < net.n_layers; k++) found += padded(net.outs[k]) / LANES;
+    for (long k = 0; k < net.n_layers; k++) found += (net.outs[k] + SIZE - 1) / SIZE;
     return found;
 }
 
-// LANES outputs of a layer of the network: which layer, where they begin and end.
+// SIZE outputs of a layer of the network: which layer, where they begin and end.
+template <long SIZE>
 struct Outputs {
     long layer = 0, begin, end;
 
     Outputs(const Network &net, long block) {
-        while (block >= padded(net.outs[layer]) / LANES) block -= padded(net.outs[layer++]) / LANES;
-        begin = block * LANES;
-        end = begin + LANES < net.outs[layer] ? begin + LANES : net.outs[layer];
+        while (block >= (net.outs[layer] + SIZE - 1) / SIZE) block -= (net.outs[layer++] + SIZE - 1) / SIZE;
+        begin = block * SIZE;
+        end = begin + SIZE < net.outs[layer] ? begin + SIZE : net.outs[layer];
     }
 };
 
@@ -112,7 +115,7 @@ static inline long tiles_together(long tiles, long threads) {
 // there is one.
 static void pack_block(const Item &of, long block) {
     const Network &net = of.program->net;
-    Outputs out(net, block);
+    Outputs<LANES> out(net, block);
     long k = out.layer, count = out.end - out.begin;
     const float *weight = of.parameters[2 * k], *bias = of.parameters[2 * k + 1];
     store(of.biases + net.bias[k] + out.begin, load_part(bias + out.begin, count));
@@ -182,13 +185,13 @@ static void tile_back(const Item &of, const Law &law, const Back &from, long row
     }
 }
 
-// The gradients of LANES outputs of one layer of the network, of the rows [part, part + size).
+// The gradients of WEIGHED outputs of one layer of the network, of the rows [part, part + size).
 template <typename Kind>
 static void weigh_block(const Item &of, long block, long rows, long part, long size, const void *reached) {
     typedef typename Kind::Word Word;
     const Network &net = of.program->net;
     long depth = (rows + Kind::PAIR - 1) / Kind::PAIR, near = (size + Kind::PAIR - 1) / Kind::PAIR;
-    Outputs out(net, block);
+    Outputs<WEIGHED> out(net, block);
     long k = out.layer;
     weigh<Kind>(net, k, out.begin, out.end, size, Down<const Word>{(const Word *)of.kept, depth, part / Kind::PAIR},
                 Down<const Word>{(const Word *)reached, near, 0}, part > 0, of.masks[k], of.gradients[2 * k],
