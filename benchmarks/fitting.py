@@ -28,42 +28,38 @@ Result = dict[str, Any]
 
 
 def measured(
-    tables: dict[str, Table],
+    table: tuple[str, Table],
     names: Sequence[str],
     seconds: float,
     batches: Sequence[int | None],
     device: str,
     threads: int | None,
     say: Callable[[str], None],
-) -> list[dict[str, Any]]:
-    """Return for each table what each library reached and when."""
-    found: list[dict[str, Any]] = []
+) -> dict[str, Any]:
+    """Return for a table, (name, (train, held)), what each library reached and when."""
+    name, (train, held) = table
     with tempfile.TemporaryDirectory() as folder:
-        for name, (train, held) in tables.items():
-            path = Path(folder) / "rows.npz"
-            np.savez(path, train=train, held=held)
-            case = Case("fit", "spline", features=train.shape[1], device=device)
-            fitted = partial(_fitted, name, case, path, threads, say)
-            peers = {
-                peer: _best([fitted(peer, seconds, batch) for batch in batches])
-                for peer in names
-                if peer in PEERS
-            }
-            reached = [result["nats"] for result in peers.values() if "nats" in result]
-            ours = {"diffeo": _ours(fitted, seconds, max(reached))} if reached else {}
-            found.append(
-                {
-                    "table": name,
-                    "rows": len(train),
-                    "held": len(held),
-                    "columns": train.shape[1],
-                    "budget": seconds,
-                    "batches": list(batches),
-                    "target": max(reached, default=None),
-                    "results": {**ours, **peers},
-                }
-            )
-    return found
+        path = Path(folder) / "rows.npz"
+        np.savez(path, train=train, held=held)
+        case = Case("fit", "spline", features=train.shape[1], device=device)
+        fitted = partial(_fitted, name, case, path, threads, say)
+        peers = {
+            peer: _best([fitted(peer, seconds, batch) for batch in batches])
+            for peer in names
+            if peer in PEERS
+        }
+        reached = [result["nats"] for result in peers.values() if "nats" in result]
+        ours = {"diffeo": _ours(fitted, seconds, max(reached))} if reached else {}
+    return {
+        "table": name,
+        "rows": len(train),
+        "held": len(held),
+        "columns": train.shape[1],
+        "budget": seconds,
+        "batches": list(batches),
+        "target": max(reached, default=None),
+        "results": {**ours, **peers},
+    }
 
 
 def _fitted(

@@ -98,7 +98,7 @@ class Run:
                 yield item
 
     def reports(self) -> Iterator[dict[str, Any]]:
-        """Measure the parts that were asked for; yield the report after each, so that none is lost."""
+        """Measure the parts that were asked for; yield the report after each case, so that none is lost."""
         report: dict[str, Any] = {
             "format": FORMAT,
             "machine": machine.facts(self.gpu),
@@ -116,10 +116,11 @@ class Run:
         }
         for part in PARTS:
             if part in self.options.only:
-                report.update(getattr(self, part)())
-                yield report
+                for found in getattr(self, part)():
+                    report.update(found)
+                    yield report
 
-    def speed(self) -> dict[str, Any]:
+    def speed(self) -> Iterator[dict[str, Any]]:
         """Measure the cases with goals, and the floor of the training steps."""
         workers = handles([*self.options.libraries, *FLOORS], self.options.threads)
         instructions = machine.facts()["instructions"]
@@ -133,11 +134,11 @@ class Run:
             chosen = {name: workers[name] for name in names}
             measured = timing.measured(case, chosen, self.options.rounds, self.patience)
             found.append({**measured, "instructions": instructions})
+            yield {"speed": found}
         for worker in workers.values():
             worker.close()
-        return {"speed": found}
 
-    def memory(self) -> dict[str, Any]:
+    def memory(self) -> Iterator[dict[str, Any]]:
         """Measure the memory of shallow and deep flows."""
         points = [
             dataclasses.replace(case, device=self.device, rows=self.options.rows or case.rows)
@@ -148,11 +149,11 @@ class Run:
         if self.options.quick:
             names = [name for name in names if name in (*FEW, *MEMORY)]
         steps = 2 if self.options.quick else 9
-        return {
+        yield {
             "memory": memory.measured(points, names, steps, self.patience, self.options.threads, self.say)
         }
 
-    def growth(self) -> dict[str, Any]:
+    def growth(self) -> Iterator[dict[str, Any]]:
         """Measure along D, K and B."""
         chosen = list(self.options.libraries)
         if self.options.quick:
@@ -168,11 +169,11 @@ class Run:
                 rounds = max(3, self.options.rounds // 2)
                 known[case] = timing.measured(case, workers, rounds, self.patience)
             found.append({**known[case], "axis": axis})
+            yield {"growth": found}
         for worker in workers.values():
             worker.close()
-        return {"growth": found}
 
-    def fits(self) -> dict[str, Any]:
+    def fits(self) -> Iterator[dict[str, Any]]:
         """Measure fits to real tables; quick mode takes one, few peers, and their own loops only."""
         real, data = tables(self.options.data)
         self.say(data)
@@ -183,8 +184,11 @@ class Run:
         names, seconds = self.options.libraries, self.options.seconds
         if self.options.quick:
             names = [name for name in names if name in FEW]
-        found = fitting.measured(real, names, seconds, batches, self.device, self.options.threads, self.say)
-        return {"fits": found, "data": data}
+        found: list[dict[str, Any]] = []
+        for table in real.items():
+            threads = self.options.threads
+            found.append(fitting.measured(table, names, seconds, batches, self.device, threads, self.say))
+            yield {"fits": found, "data": data}
 
 
 def graphics_card() -> str:
