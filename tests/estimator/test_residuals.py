@@ -16,9 +16,10 @@ from diffeo.flows import Flow
 
 def mixture(components, shared):
     draws = np.random.default_rng(0)
-    base = FullMixture(2, components, shared=shared)
+    base = FullMixture(2, components, shared=shared, scaled=shared)
     factor = np.tril(draws.normal(size=(1 if shared else components, 2, 2)), -1) + 2 * np.eye(2)
-    base.place(draws.random(components) + 0.1, 2 * draws.normal(size=(components, 2)), factor)
+    scale = draws.random(components) + 0.2 if shared else None
+    base.place(draws.random(components) + 0.1, 2 * draws.normal(size=(components, 2)), factor, scale=scale)
     scale = Standardize(2)
     scale.get_buffer("scale").copy_(torch.tensor([1.0, 2.0]))
     return Flow(base, Standardize(2)).double(), scale.double()

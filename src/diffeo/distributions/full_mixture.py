@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from diffeo.distributions.base import Base
-from diffeo.errors import ShapeError, at_least, flag
+from diffeo.errors import ConfigError, ShapeError, at_least, flag
 from diffeo.kernels.shapes import check_broadcast, check_context, safe_context
 from diffeo.kernels.tiles import even_linear, in_tiles
 from diffeo.registry import register
@@ -25,8 +25,9 @@ _FARTHEST = 1e300
 class FullMixture(Base):
     """π(z | c) = Σₖ wₖ N(z; μₖ + B c, Σₖ), all of it buffers, set by :meth:`place` and not trained.
 
-    One component is the Gaussian; as many as there are rows, of one shared Σ, a kernel density. The
-    location moves linearly with the context. Σₖ = (AₖᵀAₖ)⁻¹ is held by its lower triangular Aₖ, so that
+    One component is the Gaussian; as many as there are rows, of one shared Σ, a kernel density, and of
+    Σₖ = sₖ² Σ one whose kernels have widths of their own. The location moves linearly with the context.
+    Σₖ = (AₖᵀAₖ)⁻¹ is held by its lower triangular Aₖ, so that
     log N = −½ ‖Aₖ (z − μₖ − B c)‖² + Σᵢ log Aₖᵢᵢ − ½ D log 2π. It starts at the standard normal. Sums are
     taken in float64, whatever the dtype.
 
@@ -35,8 +36,10 @@ class FullMixture(Base):
         components: the number of normals K.
         context: features of the context, 0 for none.
         shared: whether all have one Σ.
+        scaled: whether each has its own multiple sₖ² of a shared Σ.
 
     Raises:
+        ConfigError: ``scaled`` without ``shared``.
         ShapeError: what :meth:`place` is given does not fit.
 
     >>> base = FullMixture(1, components=2)
@@ -44,28 +47,48 @@ class FullMixture(Base):
     -1.418...
     """
 
-    def __init__(self, features: int, components: int = 1, context: int = 0, shared: bool = False) -> None:
+    def __init__(
+        self,
+        features: int,
+        components: int = 1,
+        context: int = 0,
+        shared: bool = False,
+        scaled: bool = False,
+    ) -> None:
         at_least("features", features, 1)
         super().__init__(features)
         at_least("components", components, 1)
         at_least("context", context, 0)
         flag("shared", shared)
-        self.context_features, self.shared = context, shared
+        flag("scaled", scaled)
+        if scaled and not shared:
+            raise ConfigError(
+                "scaled=True with shared=False; expected one covariance to take multiples of: pass "
+                "shared=True, or leave scaled out."
+            )
+        self.context_features, self.shared, self.scaled = context, shared, scaled
         factors = 1 if shared else components
         self.register_buffer("log_weight", torch.full((components,), -math.log(components)))
         self.register_buffer("loc", torch.zeros(components, features))
         self.register_buffer("factor", torch.eye(features).repeat(factors, 1, 1))
         self.register_buffer("slope", torch.zeros(features, context))
+        if scaled:
+            self.register_buffer("scale", torch.ones(components))
 
-    def place(self, weights: object, loc: object, factor: object, slope: object = None) -> FullMixture:
-        """Set w, μ, A and B (numbers of shapes (K,), (K, D), (K or 1, D, D) and (D, context)).
+    def place(
+        self, weights: object, loc: object, factor: object, slope: object = None, scale: object = None
+    ) -> FullMixture:
+        """Set w, μ, A, B and s: numbers of shapes (K,), (K, D), (K or 1, D, D), (D, context) and (K,).
 
-        Weights are divided by their sum; A has a positive diagonal, and what is above it is not read.
+        Weights are divided by their sum; A has a positive diagonal, and what is above it is not read. B and
+        s stay as they are where they are not given; only a scaled base has an s.
         """
-        given = {"weights": weights, "loc": loc, "factor": factor}
-        if slope is not None:
-            given["slope"] = slope
+        given = {"weights": weights, "loc": loc, "factor": factor, "slope": slope, "scale": scale}
+        if scale is not None and not self.scaled:
+            raise ConfigError("scale was given to a base without one: build it with scaled=True.")
         for name, value in given.items():
+            if value is None:
+                continue
             kept = self.get_buffer("log_weight" if name == "weights" else name)
             new = torch.as_tensor(value, dtype=torch.float64)
             if new.shape != kept.shape:
@@ -78,6 +101,11 @@ class FullMixture(Base):
             kept.copy_(new.tril() if name == "factor" else new)
         return self
 
+    def factors(self) -> Tensor:
+        """Return the Aₖ in float64, (K, D, D), or (1, D, D) where all components have one."""
+        factor = self.get_buffer("factor").double()
+        return factor / self.get_buffer("scale").double()[:, None, None] if self.scaled else factor
+
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Return log Σₖ wₖ N(z; μₖ + B c, Σₖ)."""
         shift, mark = self._shift(context)
@@ -89,19 +117,23 @@ class FullMixture(Base):
         rows = torch.where(ok, z.double(), far)
         if shift is not None:
             rows = rows - torch.where(ok, shift, shift.detach())
-        value = torch.logsumexp(in_tiles(self._terms, rows), -1).to(z.dtype)
+        value = torch.logsumexp(in_tiles(self.terms, rows), -1).to(z.dtype)
         size = size.squeeze(-1).broadcast_to(value.shape)
         value = torch.where(size.isnan(), torch.nan, torch.where(size.isinf(), -torch.inf, value))
         return value if mark is None else value + mark
 
-    def _terms(self, rows: Tensor, context: None = None) -> Tensor:
-        """Return log wₖ N(row; μₖ, Σₖ), shape (rows, K)."""
+    def terms(self, rows: Tensor, context: None = None) -> Tensor:
+        """Return log wₖ N(row; μₖ, Σₖ) of float64 rows from which B c was taken, shape (rows, K)."""
         loc, factor = self.get_buffer("loc").double(), self.get_buffer("factor").double()
         log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         if self.shared:
             noise, places = even_linear(rows, factor[0]), even_linear(loc, factor[0])
             apart = noise.square().sum(-1, keepdim=True) + places.square().sum(-1)
             square = (apart - 2 * even_linear(noise, places)).clamp(min=0.0)
+            if self.scaled:
+                scale = self.get_buffer("scale").double()
+                square = square / scale.square()
+                log_det = log_det - loc.shape[1] * scale.log()
         else:
             offset = (factor @ loc.unsqueeze(-1)).flatten()
             noise = even_linear(rows, factor.flatten(0, 1)) - offset
@@ -132,6 +164,8 @@ class FullMixture(Base):
         moved = rows @ spread[0].mT
         for k in range(1, len(spread)):
             moved = torch.where((chosen == k).unsqueeze(-1), rows @ spread[k].mT, moved)
+        if self.scaled:
+            moved = moved * self.get_buffer("scale").double()[chosen].unsqueeze(-1)
         moved = moved + self.get_buffer("loc").double()[chosen]
         if shift is not None:
             moved = moved + shift

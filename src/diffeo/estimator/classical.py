@@ -1,13 +1,13 @@
-"""The classical members: a Gaussian, a mixture of Gaussians, a kernel density, in a view's coordinates.
+"""The classical members: a Gaussian and a mixture of Gaussians, in a view's coordinates.
 
 Under a context c the columns are first regressed on it, u ≈ B c by least squares with a ridge, and what is
 left is modelled: p(u | c) = p(u − B c). Each is a :class:`~diffeo.distributions.FullMixture`, and each
-choice (how many components, how stiff, how wide) is made by held-out log-density.
+choice (how many components, how stiff) is made by held-out log-density. The third of them, the kernel
+density, is in :mod:`diffeo.estimator.kernels`.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,14 +34,9 @@ CHOOSING, FINAL = 40, 200
 #: Rows of the prior that holds the common covariance towards its diagonal, as multiples of the columns.
 RIDGES = (0.02, 0.3, 3.0, 30.0)
 
-#: Rows that a kernel density stands on, and held-out rows that choose its width, at most.
-CENTRES, JUDGES = 10_000, 1_000
-
-#: A kernel density on fewer rows than this is not worth having where there are more.
-FEWEST_CENTRES = 500
-
-#: Golden sections that choose the width.
-STEPS = 9
+#: What ν, D + 1 at first, is multiplied with again and again as long as that gains. Clusters much flatter
+#: than all of them together bear little of the common shape.
+LOOSER, STIFFER = (0.2, 0.2, 0.2), (5.0, 5.0)
 
 #: Held-out rows that choose among mixtures, at most.
 HELD = 20_000
@@ -132,7 +127,7 @@ def fit_gaussian(rows: Rows) -> tuple[Fitted, float]:
 def fit_mixture(rows: Rows, ridge: float, seconds: float, seed: int) -> Fitted | None:
     """Return the mixture of two or more normals of largest held-out log-density.
 
-    Numbers of components are doubled while that gains and there is time; then ν is halved or doubled. None
+    Numbers of components are doubled while that gains and there is time, and ν is moved up or down. None
     where the rows are too few.
     """
     begun = time.perf_counter()
@@ -154,19 +149,31 @@ def fit_mixture(rows: Rows, ridge: float, seconds: float, seed: int) -> Fitted |
             return True
         return False
 
-    for components in FEW if fewest < MANY_ROWS else MANY:
+    def moved(factors: Sequence[float]) -> None:
+        """Try multiples of the best ν as long as they gain and more than half of the time is left."""
+        assert best is not None
+        for factor in factors:
+            if left() < 0.5 * seconds or not tried(best[1], best[2] * factor):
+                break
+
+    strength = columns + 1.0
+    for place, components in enumerate(FEW if fewest < MANY_ROWS else MANY):
         if components > fewest // 8 or components * columns**2 > 4_000_000:
             break
         last = time.perf_counter()
-        worse = 0 if tried(components, columns + 1.0) else worse + 1
+        worse = 0 if tried(components, strength) else worse + 1
         # The next has twice the components or more, and what is chosen is fitted again.
         if worse == 2 or left() < 5 * (time.perf_counter() - last):
             break
+        if place == 1 and best is not None:  # while it costs little
+            moved(LOOSER)
+            strength = best[2]
     if best is None:
         return None
-    for factor in (0.2, 5.0, 25.0):
-        if left() > 0.5 * seconds:
-            tried(best[1], (columns + 1.0) * factor)
+    before = best[2]
+    moved(STIFFER)
+    if best[2] == before:
+        moved(LOOSER)
     _, components, strength = best
     final = _mixture(components, strength, ridge, seed, max(0.1, left()) / (len(parts) + 1), FINAL)
     models = [final(train) for train, _ in residuals]
@@ -182,92 +189,6 @@ def _mixture(components: int, strength: float, ridge: float, seed: int, seconds:
         )
 
     return fit
-
-
-def fit_kernel(rows: Rows, ridge: float, seconds: float, seed: int) -> Fitted | None:
-    """Return the kernel density 1/n Σᵢ N(u; uᵢ, h² Σ̄), Σ̄ the covariance of the rows, h by held-out rows.
-
-    Where there is little time it stands on fewer rows; None where these would be fewer than
-    ``FEWEST_CENTRES``.
-    """
-    draws, columns = np.random.default_rng(seed), rows.columns
-    residuals = rows.residuals()
-    most = _centres_in(seconds, residuals)
-    fewest = min(len(train) for train, _ in residuals)
-    if most < min(fewest, FEWEST_CENTRES):
-        return None
-    whitened: list[tuple[Tensor, Tensor, float]] = []
-    for train, held in residuals:
-        factor = Moments.of(train).normal(ridge).factors()[0]
-        centres = train[_some(len(train), most, draws)] @ factor.T
-        whitened.append((centres, held @ factor.T, float(factor.diagonal().log().sum())))
-    # Float32 is enough to choose by, and takes half the time.
-    squares = [
-        torch.cdist(held[_some(len(held), JUDGES, draws)], centres).square().float()
-        for centres, held, _ in whitened
-    ]
-
-    def nats(log_width: float) -> float:
-        return float(torch.cat([_kernel(s, log_width, columns) for s in squares]).mean())
-
-    scott = -float(np.log(len(whitened[0][0]))) / (columns + 4)
-    width = _highest(nats, scott - 1.5, scott + 1.5)
-    found = [_kernel_rows(held, centres, width) + log_det for centres, held, log_det in whitened]
-    everything, _ = rows.whole.residuals()
-    chosen = everything[_some(len(everything), most, draws)]
-    factor = Moments.of(everything).normal(ridge).factors() * float(np.exp(-width))
-    base = FullMixture(columns, len(chosen), rows.whole.context.shape[1], shared=True).double()
-    base.place(torch.ones(len(chosen)), chosen, factor, rows.whole.slope())
-    return Fitted(base, rows.in_data(found), f"{len(chosen)} kernels of width {np.exp(width):.3g}")
-
-
-def _centres_in(seconds: float, parts: Sequence[tuple[Tensor, Tensor]]) -> int:
-    """Return on how many rows a kernel density can stand that is fitted in so many seconds, at most."""
-    if seconds == math.inf:
-        return CENTRES
-    train, held = parts[0]
-    few, some = held[:64], train[:2_000]
-    begun = time.perf_counter()
-    _kernel(torch.cdist(few, some).square(), 0.0, train.shape[1])
-    pair = (time.perf_counter() - begun) / (len(few) * len(some))
-    looks = sum((STEPS + 3) * min(len(held), JUDGES) + len(held) for _, held in parts)
-    return int(min(CENTRES, seconds / (pair * looks)))
-
-
-def _kernel(squares: Tensor, log_width: float, columns: int) -> Tensor:
-    """Return log 1/n Σᵢ N(·; ·, h²) in whitened coordinates, from squared distances (rows, n)."""
-    constant = columns * (log_width + 0.5 * np.log(2 * np.pi)) + np.log(squares.shape[1])
-    return torch.logsumexp(-0.5 * squares * np.exp(-2 * log_width), -1) - constant
-
-
-def _kernel_rows(rows: Tensor, centres: Tensor, log_width: float) -> Tensor:
-    size = max(16, 2**22 // len(centres))
-    parts = [
-        _kernel(torch.cdist(rows[start : start + size], centres).square(), log_width, rows.shape[1])
-        for start in range(0, len(rows), size)
-    ]
-    return torch.cat(parts)
-
-
-def _highest(function: Callable[[float], float], low: float, high: float, steps: int = STEPS) -> float:
-    """Return where a function with one peak is highest, by golden sections."""
-    ratio = (np.sqrt(5) - 1) / 2
-    a, b = high - ratio * (high - low), low + ratio * (high - low)
-    at_a, at_b = function(a), function(b)
-    for _ in range(steps):
-        if at_a > at_b:
-            high, b, at_b = b, a, at_a
-            a = high - ratio * (high - low)
-            at_a = function(a)
-        else:
-            low, a, at_a = a, b, at_b
-            b = low + ratio * (high - low)
-            at_b = function(b)
-    return float(a if at_a > at_b else b)
-
-
-def _some(count: int, most: int, draws: np.random.Generator) -> NDArray[np.int64]:
-    return np.arange(count) if count <= most else np.sort(draws.choice(count, most, replace=False))
 
 
 def _held(parts: Sequence[tuple[Tensor, Tensor]], fit: Fit) -> list[Tensor]:

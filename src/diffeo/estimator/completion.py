@@ -70,7 +70,7 @@ def _drawn(
     base: FullMixture, rows: Tensor, pattern: NDArray[np.bool_], draws: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Return draws of the unknown columns given the known ones, and their log-densities."""
-    loc, factor = base.get_buffer("loc").double(), base.get_buffer("factor").double()
+    loc, factor = base.get_buffer("loc").double(), base.factors()
     b, a = torch.from_numpy(np.flatnonzero(pattern)), torch.from_numpy(np.flatnonzero(~pattern))
     precision = factor.mT @ factor
     # Given b, the precision of a is its block of the whole; the location moves by −P_aa⁻¹ P_ab (b − μ_b).

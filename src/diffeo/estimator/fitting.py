@@ -14,8 +14,9 @@ from torch import Tensor
 
 from diffeo.bijections import Bijection, Identity
 from diffeo.distributions import FullMixture
-from diffeo.estimator.classical import Fitted, fit_gaussian, fit_kernel, fit_mixture
+from diffeo.estimator.classical import Fitted, fit_gaussian, fit_mixture
 from diffeo.estimator.halving import Run, race
+from diffeo.estimator.kernels import fit_kernel
 from diffeo.estimator.portfolio import Candidate, portfolio
 from diffeo.estimator.table import Table
 from diffeo.estimator.training import FEWEST, Report, scored, train

@@ -79,23 +79,15 @@ def _noise(flow: Flow, u: Array, context: Tensor | None, draws: np.random.Genera
     base = flow.base
     if not isinstance(base, FullMixture):
         return z.numpy()
-    loc, factor = base.get_buffer("loc").double(), base.get_buffer("factor").double()
     if context is not None and base.context_features:
         z = z - context.double() @ base.get_buffer("slope").double().T
-    shape = factor.expand(len(loc), -1, -1)
-    constant = base.get_buffer("log_weight").double() + shape.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    places = torch.einsum("kij,kj->ki", shape, loc)
+    loc, factors = base.get_buffer("loc").double(), base.factors()
     found = np.empty(z.shape)
     size = max(1, _ROOM // (len(loc) * (1 if base.shared else z.shape[1])))
     for start in range(0, len(z), size):
         part = z[start : start + size]
-        if base.shared:  # as many components as there are rows may be: their distances as one product
-            noise = part @ factor[0].T
-            square = torch.cdist(noise, places).square()
-        else:
-            square = (torch.einsum("kij,nj->nki", factor, part) - places).square().sum(-1)
-        log_p = (constant - 0.5 * square).numpy()
+        log_p = base.terms(part).numpy()
         chosen = torch.from_numpy(np.argmax(log_p + draws.gumbel(size=log_p.shape), 1))
-        standard = torch.einsum("nij,nj->ni", shape[chosen], part) - places[chosen]
-        found[start : start + size] = standard.numpy()
+        own = factors[chosen] if len(factors) > 1 else factors.expand(len(part), -1, -1)
+        found[start : start + size] = torch.einsum("nij,nj->ni", own, part - loc[chosen]).numpy()
     return found

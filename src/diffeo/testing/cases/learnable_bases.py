@@ -35,12 +35,13 @@ def _mixed_rows(features: Any, context: int) -> Base:
     return MixedRows(*columns, hidden=12, blocks=1, components=3, context=context)
 
 
-def _placed(shared: bool) -> Builder:
+def _placed(shared: bool, scale: tuple[float, ...] | None = None) -> Builder:
     def build(features: int, context: int) -> Base:
-        base = FullMixture(features, components=3, context=context, shared=shared)
+        scaled = scale is not None
+        base = FullMixture(features, components=3, context=context, shared=shared, scaled=scaled)
         factor = torch.eye(features) + 0.3 * torch.randn(1 if shared else 3, features, features).tril(-1)
         slope = 0.3 * torch.randn(features, context)
-        return base.place([0.2, 0.5, 0.3], 2 * torch.randn(3, features), 1.5 * factor, slope)
+        return base.place([0.2, 0.5, 0.3], 2 * torch.randn(3, features), 1.5 * factor, slope, scale)
 
     return build
 
@@ -55,6 +56,7 @@ LEARNABLE_BASES = [
     _case("FullNormal", plain(FullNormal)),
     _case("FullMixture", _placed(shared=False), contexts=("none", *_GIVEN)),
     _case("FullMixture, one covariance", _placed(shared=True)),
+    _case("FullMixture, multiples of one covariance", _placed(True, scale=(0.5, 1.0, 2.0))),
     _case("StudentT", plain(StudentT)),
     _case("Mixture", plain(Mixture, components=3), sizes=(1, 2, 3, 7)),
     _case("VonMises", plain(VonMises), domain="box"),
