@@ -227,3 +227,13 @@ def test_ten_thousand_categories():
     schema = Schema.infer(frame)
     assert schema.kinds == {"c": "categorical"}
     assert schema.decode(schema.encode(frame)).equals(frame)
+
+
+@pytest.mark.filterwarnings("ignore:left out as identifiers")
+def test_dates_that_are_text_are_told_to_be_turned_into_dates():
+    days = np.datetime64("2020-01-01") + (UNIT * 300).astype("timedelta64[D]")
+    distinct = np.datetime64("2020-01-01") + np.arange(N).astype("timedelta64[D]")
+    for column in (days, distinct):
+        schema = Schema.infer(pd.DataFrame({"it": column.astype(str), "other": NORMAL}))
+        assert "ISO dates as text: convert them" in str(schema)
+    assert "ISO dates" not in str(Schema.infer(pd.DataFrame({"it": COLUMNS["categorical"], "o": NORMAL})))

@@ -51,6 +51,9 @@ KINDS = (
 _ROWS_FOR_IDENTIFIERS = 20
 _NAMED_AS_ID = re.compile(r"(^|[^a-z])(id|uuid|guid|key|index)$|[a-z]I[dD]$", re.IGNORECASE)
 
+#: What is said of labels that a frame holds as text, and could hold as dates.
+_DATES = "ISO dates as text: convert them; "
+
 
 @dataclass(frozen=True)
 class Guess:
@@ -94,9 +97,18 @@ def _guess_labels(cells: Cells, declared: str) -> Guess:
     words = float(np.mean([len(str(text).split()) for text in texts])) if texts else 0.0
     if rows >= _ROWS_FOR_IDENTIFIERS and words >= 3 and len(used) > rows / 2:
         return Guess("text", f"{len(used)} different texts of {words:.0f} words in {rows} rows")
+    dates = _DATES if len(texts) == min(len(used), 1000) and _are_times(texts) else ""
     if rows >= _ROWS_FOR_IDENTIFIERS and len(used) == rows:
-        return Guess("identifier", "a different label in every row")
-    return Guess("categorical", f"{len(used)} labels in {rows} rows")
+        return Guess("identifier", f"{dates}a different label in every row")
+    return Guess("categorical", f"{dates}{len(used)} labels in {rows} rows")
+
+
+def _are_times(texts: list[str]) -> bool:
+    import polars as pl
+
+    from diffeo.tables.times import parse_times
+
+    return parse_times(pl.Series(texts, dtype=pl.String)) is not None
 
 
 def _guess_whole(name: str, cells: Cells, named: bool) -> Guess:
