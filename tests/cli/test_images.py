@@ -70,6 +70,23 @@ def test_samples_are_written_as_a_picture_and_as_arrays(diffeo, model, tmp_path)
     assert np.array_equal(found.pixels, library.load(model).sample(6, labels=3).pixels)
 
 
+def test_a_transformer_learns_with_noise_and_its_samples_are_guided(diffeo, folder, tmp_path):
+    out, drawn = tmp_path / "m.safetensors", tmp_path / "s.npz"
+    tiny = [f"--set={text}" for text in ("patch=4", "width=16", "transforms=1", "blocks=1", "heads=2")]
+    noise = ("--flow", "tarflow", "--by-class", "--noise", "6.4", "--drop-classes", "0.1", *tiny)
+    noise += ("--scratch", tmp_path)
+    assert diffeo("fit", folder, "-o", out, *noise, *FAST[:4]).code == 0
+    assert library.load(out).noise == 6.4
+    assert (
+        diffeo("sample", out, "-n", "3", "-o", drawn, "--label", "class 3", "--guidance", "1.5").code == 0
+    )
+    with np.load(drawn) as found:
+        assert (found["x"].shape, found["y"].tolist()) == ((3, 1, 8, 8), [3, 3, 3])
+    outcome = diffeo("sample", out, "-n", "3", "-o", drawn, "--guidance", "1", "--moulding", "3")
+    assert outcome.code == 2
+    assert "--guidance goes with neither --moulding nor several temperatures" in outcome.err
+
+
 def test_temperatures_and_moulding_are_rows(diffeo, model, tmp_path):
     options = ("sample", model, "-n", 3, "-o")
     assert diffeo(*options, tmp_path / "t.npy", "--temperature", "0,0.5,1").code == 0

@@ -168,9 +168,32 @@ def fit(
         int | None,
         typer.Option(min=2, max=256, help="How many levels a pixel can have.", rich_help_panel=_IMAGES),
     ] = None,
+    noise: Annotated[
+        float | None,
+        typer.Option(
+            help="Gaussian noise on pixels, in levels, that samples are freed from again: 6.4 of 256 for "
+            "--flow tarflow, as published.",
+            rich_help_panel=_IMAGES,
+        ),
+    ] = None,
+    drop_classes: Annotated[
+        float | None,
+        typer.Option(
+            help="With --by-class, the share of images that learn without their class; 0.1 lets samples "
+            "of a tarflow have --guidance.",
+            rich_help_panel=_IMAGES,
+        ),
+    ] = None,
     accumulate: Annotated[
         int | None,
         typer.Option(min=1, help="Parts of a batch, one in memory at a time.", rich_help_panel=_IMAGES),
+    ] = None,
+    scratch: Annotated[
+        str | None,
+        typer.Option(
+            help="A folder to stream images from, 4 bytes a pixel, where memory cannot hold them.",
+            rich_help_panel=_IMAGES,
+        ),
     ] = None,
     log: Annotated[
         str | None,
@@ -201,7 +224,18 @@ def fit(
 
         _check_output(output)
         not_over(output, DATA=data, **{"of --checkpoint": checkpoint or ""})
-        of_images = ImageOptions(dequantisation, by_class, flip, levels, settings or (), log, accumulate)
+        of_images = ImageOptions(
+            dequantisation=dequantisation,
+            by_class=by_class,
+            flip=flip,
+            levels=levels,
+            settings=settings or (),
+            noise=noise,
+            drop_classes=drop_classes,
+            log=log,
+            accumulate=accumulate,
+            scratch=scratch,
+        )
         given: dict[str, Any] = {
             "max_epochs": epochs,
             "batch_size": batch_size,

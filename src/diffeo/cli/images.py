@@ -29,8 +29,11 @@ class ImageOptions:
         flip: whether images are mirrored at random.
         levels: how many levels a pixel has, if not those of the file.
         settings: of the flow, as ``width=32``.
+        noise: Gaussian noise on pixels, in levels.
+        drop_classes: the share of images that learn without their class.
         log: TensorBoard's folder.
         accumulate: parts of a batch.
+        scratch: a folder to stream rows from.
     """
 
     dequantisation: str | None = None
@@ -38,8 +41,11 @@ class ImageOptions:
     flip: bool = False
     levels: int | None = None
     settings: Sequence[str] = ()
+    noise: float | None = None
+    drop_classes: float | None = None
     log: str | None = None
     accumulate: int | None = None
+    scratch: str | None = None
 
     def named(self) -> list[str]:
         """Return the options that were given."""
@@ -49,8 +55,11 @@ class ImageOptions:
             "--flip": self.flip,
             "--levels": self.levels,
             "--set": self.settings,
+            "--noise": self.noise,
+            "--drop-classes": self.drop_classes,
             "--log": self.log,
             "--accumulate": self.accumulate,
+            "--scratch": self.scratch,
         }
         return [name for name, value in given.items() if value]
 
@@ -142,6 +151,7 @@ def fit_images(
         classes=names if options.by_class else (),
         dequantisation=options.dequantisation or "uniform",
         settings=settings_in(options.settings),
+        noise=options.noise or 0.0,
     )
     size = sum(parameter.numel() for parameter in model.parameters())
     answer.remark(f"modelling {images!r} by {flow} of {size:,} parameters")
@@ -152,8 +162,10 @@ def fit_images(
         validation=validation,
         config=config,
         flip=options.flip,
+        drop=options.drop_classes or 0.0,
         checkpoint=checkpoint,
         log=options.log,
+        scratch=options.scratch,
     )
     bits = bits_per_dim(-result.best_held_out_nats, model.dimensions)
     facts: dict[str, Any] = {
@@ -285,6 +297,7 @@ def sample_images(
     *,
     temperature: str | None,
     label: str | None,
+    guidance: float | None,
     steps: int | None,
     seed: int,
     device: str,
@@ -300,12 +313,17 @@ def sample_images(
         raise ConfigError(
             f"--temperature {temperature!r} is not a number or a list of them; expected 0.7, or 0.5,0.7,1."
         ) from None
+    if guidance is not None and (steps is not None or len(values) > 1):
+        raise ConfigError(
+            "--guidance goes with neither --moulding nor several temperatures; expected one grid: leave "
+            "them out."
+        )
     if steps is not None:
         rows = moulding(density, n, steps, seed=seed)
     elif len(values) > 1:
         rows = temperatures(density, n, values, seed=seed)
     else:
-        rows = [density.sample(n, labels=label, temperature=values[0], seed=seed)]
+        rows = [density.sample(n, labels=label, temperature=values[0], guidance=guidance or 0.0, seed=seed)]
     write_images(rows, output)
     facts: dict[str, Any] = {"images": n, "temperature": values, "seed": seed, "output": output}
     answer.give(facts, f"{n} images drawn with seed {seed}, written to {output}")

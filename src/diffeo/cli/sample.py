@@ -22,6 +22,10 @@ def sample(
         ),
     ] = None,
     label: Annotated[str | None, typer.Option(help="Of images by class: the class.")] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(help="Of images by class, by a tarflow: how far to push them towards their class."),
+    ] = None,
     moulding: Annotated[
         int | None,
         typer.Option(min=2, help="Of images: so many pictures of how noise becomes each.", metavar="STEPS"),
@@ -56,15 +60,16 @@ def sample(
                 output,
                 temperature=temperature,
                 label=label,
+                guidance=guidance,
                 steps=moulding,
                 seed=seed,
                 device=device,
             )
             return
-        if temperature is not None or label is not None or moulding is not None:
+        if any(option is not None for option in (temperature, label, guidance, moulding)):
             raise ConfigError(
-                "--temperature, --label and --moulding are of images, and the model is of a table: leave "
-                "them out."
+                "--temperature, --label, --guidance and --moulding are of images, and the model is of a "
+                "table: leave them out."
             )
         check_writable(output)
         density = load_density(model, device)

@@ -59,7 +59,7 @@ def verify(
             loaded = loaded.as_flow()
         elif isinstance(loaded, diffeo.images.ImageModel):
             drawn = loaded.sample(min(rows, 32), seed=seed)
-            cells, context = loaded.rows(drawn)
+            cells, context = torch.from_numpy(drawn.pixels).to(loaded.flow.dtype), loaded.context_of(drawn)
             points = diffeo.images.with_noise(cells, torch.Generator().manual_seed(seed))
             loaded = loaded.as_flow()
         elif not isinstance(loaded, diffeo.Flow):

@@ -49,11 +49,15 @@ class NoisyLikelihood(Objective):
 
     def loss(self, flow: Flow, batch: Batch) -> Tensor:
         """Return −mean log p(x + σ ε | context)."""
-        x, context = batch.x + self.noise * torch.randn_like(batch.x), batch.context
-        if context is not None:
-            kept = torch.rand_like(context[..., :1]) >= self.drop
-            context = torch.where(kept, context, 0.0)
-        return -flow(x, context).mean()
+        x = batch.x + self.noise * torch.randn_like(batch.x)
+        return -flow(x, left_out(batch.context, self.drop)).mean()
+
+
+def left_out(context: Tensor | None, drop: float) -> Tensor | None:
+    """Return the contexts with zeros in the place of each with probability ``drop``."""
+    if context is None or not drop:
+        return context
+    return torch.where(torch.rand_like(context[..., :1]) >= drop, context, 0.0)
 
 
 def denoised(flow: Flow, y: Tensor, noise: float, context: Tensor | None = None) -> Tensor:

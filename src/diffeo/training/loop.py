@@ -51,8 +51,8 @@ def fit(
 
     Steps are AdamW's, with a linear warm-up and a cosine decay, clipped gradients, early stopping on the
     held-out rows, and the best weights restored. What is read off data (Standardize, ActNorm, …) is read
-    off training rows only, at most 65,536 of them. The flow comes back in evaluation mode, on the device
-    it came from.
+    off training rows only, at most 65,536 of them (fewer images: 2²¹ numbers). The flow comes back in
+    evaluation mode, on the device it came from.
 
     On one machine the same seed gives the same weights, bit for bit (on a GPU, where torch's own kernels
     are deterministic); torch's global random state is as it was. A step whose loss or gradient is not

@@ -25,6 +25,9 @@ FEWEST_ROWS = 10
 #: Rows that data-dependent initialisation and the warning below read, at most.
 SAMPLE = 65_536
 
+#: Numbers of images that they read, at most: inside of a flow an image has many channels more.
+SAMPLE_NUMBERS = 2**21
+
 #: What to do about angles that are not in the unit of a flow's circle.
 _WRAPPING = (
     "Pass flow.then(Wrap(low, high)) instead, with the circle in the data's unit, as Wrap(0, 360) for "
@@ -54,10 +57,13 @@ class Rows:
         return Rows(self.x.to(device, dtype), context, self.number)
 
     def sample(self, seed: int) -> Rows:
-        """Return at most :data:`SAMPLE` of the rows, drawn without replacement."""
-        if len(self) <= SAMPLE:
+        """Return at most :data:`SAMPLE` of the rows, drawn without replacement; of images fewer."""
+        most = SAMPLE
+        if self.x.ndim > 2:
+            most = max(256, min(SAMPLE, SAMPLE_NUMBERS // self.x[0].numel()))
+        if len(self) <= most:
             return self
-        chosen = torch.randperm(len(self), generator=generator(seed, "sample"))[:SAMPLE]
+        chosen = torch.randperm(len(self), generator=generator(seed, "sample"))[:most]
         batch = self.take(chosen.to(self.x.device))
         return Rows(batch.x, batch.context, self.number[chosen])
 

@@ -39,8 +39,8 @@ def from_array(
 
 
 def from_npy(path: Path, *, levels: int | None, layout: str | None) -> Images:
-    """Return the images in an .npy file."""
-    with _opened(path) as values:
+    """Return the images in an .npy file; of bytes, channels first, a map of it, read where looked at."""
+    with _opened(path, mapped=True) as values:
         return from_array(values, name=path.name, levels=levels, layout=layout)
 
 
@@ -69,7 +69,7 @@ def _whole(values: NDArray[Any], name: str) -> NDArray[np.uint8]:
             f"probabilities are of these: pass {hint}."
         )
     if values.dtype == np.uint8 or not values.size:
-        return values.astype(np.uint8)
+        return values if isinstance(values, np.memmap) else values.astype(np.uint8)
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 255:
         raise DataError(
@@ -129,11 +129,14 @@ def _labels_beside(shapes: Mapping[str, tuple[int, ...]], key: str) -> str | Non
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Generator[Any]:
-    """Yield the array or the archive in a file, which is closed then, also where it is damaged."""
+def _opened(path: Path, mapped: bool = False) -> Generator[Any]:
+    """Yield the array or the archive in a file, which is closed then, also where it is damaged.
+
+    A mapped array opens it for itself, and reads what is looked at.
+    """
     with open(path, "rb") as file:
         try:
-            found = np.load(file, allow_pickle=False)
+            found = np.load(path if mapped else file, "r" if mapped else None, allow_pickle=False)
         except Exception as error:  # numpy tells of damage by many kinds of errors
             raise _damaged(path, error) from error
         yield found

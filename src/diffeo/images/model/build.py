@@ -39,6 +39,7 @@ def image_model(
     dequantisation: str = "uniform",
     alpha: float = _ALPHA,
     noise_width: int = 32,
+    noise: float = 0.0,
 ) -> ImageModel:
     """Return an untrained :class:`ImageModel`: base, flow, what pixels are to it, noise in their cells.
 
@@ -54,6 +55,9 @@ def image_model(
         dequantisation: "uniform", or "variational" (:class:`Dequantisation`).
         alpha: α of the logit.
         noise_width: channels of the networks of variational dequantisation.
+        noise: σ, in levels, of Gaussian noise that a fit adds and samples are freed from; the paper of
+            TarFlow has 0.05 of half the range, 6.4 of 256 levels. Pixels are then "centred" if nothing is
+            said, and not a logit's: noise takes them beyond their range.
 
     Raises:
         ConfigError: an argument is not known, or the flow cannot have this shape.
@@ -62,10 +66,18 @@ def image_model(
     17
     """
     at_least("levels", levels, 2)
-    chosen = pixels or (_PIXELS.get(flow, "logit") if isinstance(flow, str) else "logit")
+    number("noise", noise, least=0)
+    usual = "centred" if noise else "logit"
+    chosen = pixels or (_PIXELS.get(flow, usual) if isinstance(flow, str) else usual)
     one_of("pixels", chosen, ("logit", "unit", "centred"))
     one_of("dequantisation", dequantisation, ("uniform", "variational"))
     number("alpha", alpha, least=0, below=0.5)
+    if noise and (chosen == "logit" or dequantisation == "variational"):
+        raise ConfigError(
+            f"noise={noise:g} with pixels={chosen!r} and dequantisation={dequantisation!r}; expected "
+            'pixels "unit" or "centred" and uniform dequantisation: the others have no density beyond the '
+            "levels, where noise takes pixels."
+        )
     body = flow if isinstance(flow, Flow) else _named(flow, shape, len(classes), settings or {})
     layers: list[Bijection] = []
     if chosen == "logit":
@@ -75,7 +87,7 @@ def image_model(
         layers.append(Pixels(tuple(shape), levels, low, low + 1))
     if dequantisation == "variational":
         layers.append(Dequantisation(tuple(shape), levels, width=noise_width))
-    return ImageModel(Flow(body.base, Chain(body.bijection, *layers)), levels, tuple(classes))
+    return ImageModel(Flow(body.base, Chain(body.bijection, *layers)), levels, tuple(classes), noise)
 
 
 def _named(name: str, shape: Sequence[int], context: int, settings: Mapping[str, Any]) -> Flow:

@@ -20,8 +20,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from diffeo.errors import flag
+from diffeo.errors import flag, number
 from diffeo.flows import Flow
+from diffeo.images.noise import left_out
 from diffeo.objectives import Batch, Objective
 
 #: The least noise: a pixel on the edge of its cell may be on the edge of a logit.
@@ -56,6 +57,8 @@ class Dequantised(Objective):
     Args:
         flip: whether each image is mirrored left to right, with probability ½. The density is then of
             images and of mirrored ones.
+        noise: σ of Gaussian noise that is added to x + u, in levels.
+        drop: the probability that an image learns without its context.
 
     >>> from diffeo.distributions import StandardNormal
     >>> from diffeo.bijections import Identity
@@ -65,17 +68,24 @@ class Dequantised(Objective):
     """
 
     flip: bool = False
+    noise: float = 0.0
+    drop: float = 0.0
 
     unit: ClassVar[str] = "nats per image"
     first_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         flag("flip", self.flip)
+        number("noise", self.noise, least=0)
+        number("drop", self.drop, least=0, most=1)
 
     def loss(self, flow: Flow, batch: Batch) -> Tensor:
-        """Return −mean log p(x + u | context)."""
+        """Return −mean log p(x + u + σ ε | context)."""
         cells = batch.x.floor()
         if self.flip:
             turned = torch.rand(len(cells), device=cells.device) < 0.5
             cells = torch.where(turned.reshape(-1, 1, 1, 1), cells.flip(-1), cells)
-        return -flow(with_noise(cells), batch.context).mean()
+        pixels = with_noise(cells)
+        if self.noise:
+            pixels = pixels + self.noise * torch.randn_like(pixels)
+        return -flow(pixels, left_out(batch.context, self.drop)).mean()

@@ -47,6 +47,8 @@ class ImageModel(Part, nn.Module):
             numbers of order one, perhaps :class:`~diffeo.images.Dequantisation`.
         levels: L.
         classes: the names of the classes that it is conditional on; the flow's context is then one-hot.
+        noise: σ, in levels, of the Gaussian noise that :meth:`fit` adds to x + u and :meth:`sample` takes
+            away again. The flow must then have a density everywhere, as one with no logit has.
 
     Raises:
         ConfigError: the flow has events of another kind, or as many context features as there are classes
@@ -58,7 +60,9 @@ class ImageModel(Part, nn.Module):
     ((3,), (2, 1, 8, 8))
     """
 
-    def __init__(self, flow: Flow, levels: int = 256, classes: Sequence[str] = ()) -> None:
+    def __init__(
+        self, flow: Flow, levels: int = 256, classes: Sequence[str] = (), noise: float = 0.0
+    ) -> None:
         super().__init__()
         if not isinstance(flow, Flow) or len(flow.event_shape) != 3:
             found = tuple(flow.event_shape) if isinstance(flow, Flow) else type(flow).__name__
@@ -74,7 +78,8 @@ class ImageModel(Part, nn.Module):
                 f"flow has {flow.context_features} context features, classes {len(classes)} names; "
                 "expected as many: build the flow with context=len(classes)."
             )
-        self.flow, self.levels, self.classes = flow, levels, tuple(classes)
+        number("noise", noise, least=0)
+        self.flow, self.levels, self.classes, self.noise = flow, levels, tuple(classes), float(noise)
 
     # -- what it is ------------------------------------------------------------------------------
 
@@ -140,32 +145,13 @@ class ImageModel(Part, nn.Module):
 
     # -- samples ---------------------------------------------------------------------------------
 
-    @torch.no_grad()
-    def sample(self, n: int, *, labels: Any = None, temperature: float = 1.0, seed: int = 0) -> Images:
-        """Return ``n`` images drawn from P.
+    def sample(
+        self, n: int, *, labels: Any = None, temperature: float = 1.0, guidance: float = 0.0, seed: int = 0
+    ) -> Images:
+        """Return ``n`` images; see :func:`diffeo.images.model.sampling.drawn`."""
+        from diffeo.images.model.sampling import drawn
 
-        Args:
-            n: how many.
-            labels: the class of each, or one for all, for a model with classes; if not given, all classes
-                in turn.
-            temperature: T: draws of the base are taken to its ``loc``, or to 0, z ↦ μ + T (z − μ). Below 1
-                samples are more alike and cleaner; they are of P at 1.
-            seed: the same seed gives the same images on the same device.
-        """
-        at_least("n", n, 1)
-        at_least("seed", seed, 0)
-        number("temperature", temperature, least=0)
-        given = self._classes_of(n, labels)
-        generator = torch.Generator(self.flow.base.device).manual_seed(seed)
-        base = self.flow.base
-        z = base.sample((n,), None if given is None else self._one_hot(given), generator=generator)
-        return self.decode(self.warmed(z, temperature), given)
-
-    def warmed(self, z: Tensor, temperature: float) -> Tensor:
-        """Return μ + T (z − μ), μ the centre of the base."""
-        loc = getattr(self.flow.base, "loc", None)
-        centre = loc if isinstance(loc, Tensor) else torch.zeros_like(z)
-        return centre + temperature * (z - centre)
+        return drawn(self, n, labels=labels, temperature=temperature, guidance=guidance, seed=seed)
 
     # -- there and back --------------------------------------------------------------------------
 
@@ -196,17 +182,22 @@ class ImageModel(Part, nn.Module):
             raise ShapeError(f"z has shape {tuple(z.shape)}; expected (images, channels, height, width).")
         context = None
         if self.classes:
-            given = self._classes_of(len(z), labels)
+            given = self.numbers_of_classes(len(z), labels)
             assert given is not None
-            context = self._one_hot(given)
-        pixels = np.empty((len(z), *self.shape), np.uint8)
-        for start in range(0, len(z), _ROWS):
-            part = slice(start, start + _ROWS)
-            x = self.flow.decode(z[part], None if context is None else context[part])
-            whole = torch.nan_to_num(x.floor(), nan=0.0).clamp(0, self.levels - 1)
-            pixels[part] = whole.cpu().numpy().astype(np.uint8)
-        classes = None if not self.classes else np.asarray(self._classes_of(len(z), labels))
-        return Images(pixels, self.levels, classes, classes=self.classes)
+            context = self.context_of_classes(given)
+        parts = [
+            self.flow.decode(
+                z[start : start + _ROWS], None if context is None else context[start : start + _ROWS]
+            )
+            for start in range(0, len(z), _ROWS)
+        ]
+        return self.whole(torch.cat(parts) if parts else z, labels)
+
+    def whole(self, x: Tensor, labels: Any = None) -> Images:
+        """Return ⌊x⌋ within 0 to L − 1 as images of these classes."""
+        levels = torch.nan_to_num(x.floor(), nan=0.0).clamp(0, self.levels - 1)
+        classes = None if not self.classes else np.asarray(self.numbers_of_classes(len(x), labels))
+        return Images(levels.cpu().numpy().astype(np.uint8), self.levels, classes, classes=self.classes)
 
     def reconstruct(self, images: Given, labels: Any = None) -> Images:
         """Return decode(encode(x)), which is x but where float32 cannot bring it back."""
@@ -245,10 +236,12 @@ class ImageModel(Part, nn.Module):
         validation: float | Images | None = 0.1,
         config: TrainConfig | None = None,
         flip: bool = False,
+        drop: float = 0.0,
         checkpoint: str | PathLike[str] | None = None,
         log: Any = None,
         callback: Callable[[Evaluation], Any] | None = None,
         progress: bool | None = None,
+        scratch: str | PathLike[str] | None = None,
     ) -> FitResult:
         """Fit the density to images, in place; see :func:`diffeo.images.model.fitting.fit_images`."""
         from diffeo.images.model.fitting import fit_images
@@ -259,10 +252,12 @@ class ImageModel(Part, nn.Module):
             validation=validation,
             config=config,
             flip=flip,
+            drop=drop,
             checkpoint=checkpoint,
             log=log,
             callback=callback,
             progress=progress,
+            scratch=scratch,
         )
 
     def context_of(self, images: Images, labels: Any = None) -> Tensor | None:
@@ -271,15 +266,15 @@ class ImageModel(Part, nn.Module):
 
     def context_of_classes(self, labels: NDArray[np.int64]) -> Tensor:
         """Return the one-hot rows of the numbers of classes."""
-        return self._one_hot(labels)
+        rows = torch.eye(len(self.classes), dtype=self.flow.dtype, device=self.flow.base.device)
+        return rows[torch.from_numpy(np.ascontiguousarray(labels)).to(self.flow.base.device)]
 
-    def rows(self, images: Images) -> tuple[Tensor, Tensor | None]:
-        """Return images as rows of whole levels on the CPU, and their one-hot classes: what a fit takes."""
-        from diffeo.images.model.fitting import rows_of
-
-        given = self._checked(images)
-        context = self._context(given, None)
-        return rows_of(given, self.flow.dtype), None if context is None else context.cpu()
+    def numbers_of_classes(self, n: int, labels: Any = None) -> NDArray[np.int64] | None:
+        """Return the class of each of ``n`` images, all in turn if none is given; None without classes."""
+        if not self.classes:
+            self._labels_of(Images(np.zeros((1, *self.shape), np.uint8), self.levels), labels)
+            return None
+        return np.arange(n) % len(self.classes) if labels is None else numbers_of(labels, n, self.classes)
 
     def save(self, path: str | PathLike[str], extra: dict[str, Any] | None = None) -> None:
         """Write one ``.safetensors`` file that :func:`diffeo.load` reads; ``extra`` is plain JSON data."""
@@ -322,17 +317,11 @@ class ImageModel(Part, nn.Module):
     def _context(self, images: Images, labels: Any) -> Tensor | None:
         """Return the one-hot classes, or None for a model without classes."""
         chosen = self._labels_of(images, labels)
-        return None if chosen is None else self._one_hot(numbers_of(chosen, len(images), self.classes))
-
-    def _classes_of(self, n: int, labels: Any) -> NDArray[np.int64] | None:
-        if not self.classes:
-            self._labels_of(Images(np.zeros((1, *self.shape), np.uint8), self.levels), labels)
-            return None
-        return np.arange(n) % len(self.classes) if labels is None else numbers_of(labels, n, self.classes)
-
-    def _one_hot(self, numbers: NDArray[np.int64]) -> Tensor:
-        rows = torch.eye(len(self.classes), dtype=self.flow.dtype, device=self.flow.base.device)
-        return rows[torch.from_numpy(np.ascontiguousarray(numbers)).to(self.flow.base.device)]
+        return (
+            None
+            if chosen is None
+            else self.context_of_classes(numbers_of(chosen, len(images), self.classes))
+        )
 
 
 def _noise_of(seed: int, draw: int, start: int, device: torch.device) -> torch.Generator:

@@ -1,0 +1,92 @@
+"""Images that need no memory: an .npy that is mapped, rows that a fit reads from a file."""
+
+import numpy as np
+import pytest
+import torch
+
+from diffeo.errors import DataError, FileError
+from diffeo.images import Images, image_model, read
+from diffeo.images.model.streaming import streamed
+from diffeo.training import TrainConfig
+from diffeo.training.split import SAMPLE, SAMPLE_NUMBERS, Rows
+
+TINY = {"scales": 1, "width": 4, "blocks": 1}
+
+
+@pytest.fixture
+def digits():
+    return read("digits")[:200]
+
+
+def weights(images, **how):
+    torch.manual_seed(0)
+    model = image_model(images.shape, images.levels, settings=TINY)
+    config = TrainConfig(max_steps=4, batch_size=32, evaluate_every=2)
+    result = model.fit(images, config=config, progress=False, **how)
+    return result.best_held_out_nats, torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_a_fit_from_a_file_is_the_same_and_leaves_nothing(digits, tmp_path):
+    nats, plain = weights(digits)
+    again, streaming = weights(digits, scratch=tmp_path)
+    assert nats == again
+    assert torch.equal(plain, streaming)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_file_is_gone_after_an_error(digits, tmp_path):
+    def stopped():
+        with streamed(digits, torch.float32, 0, tmp_path) as rows:
+            assert rows.shape == (200, 1, 8, 8)
+            (file,) = tmp_path.glob("*/rows")
+            assert file.stat().st_size == rows.numel() * 4
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        stopped()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_are_in_their_cells(digits, tmp_path):
+    for scratch in (None, tmp_path):
+        with streamed(digits, torch.float64, 3, scratch) as rows:
+            np.testing.assert_array_equal(rows.floor().numpy(), digits.pixels)
+            assert 0.45 < float((rows - rows.floor()).mean()) < 0.55
+
+
+def test_a_folder_that_holds_nothing_is_told(digits, tmp_path):
+    with pytest.raises(FileError, match=r"cannot hold a file of 0\.00 GiB .*expected a folder"):
+        weights(digits, scratch=tmp_path / "none")
+
+
+def test_an_npy_of_bytes_is_a_map_and_others_are_read(digits, tmp_path):
+    np.save(tmp_path / "bytes.npy", digits.pixels)
+    np.save(tmp_path / "wide.npy", digits.pixels.astype(np.int64))
+    np.save(tmp_path / "last.npy", np.repeat(digits.pixels, 3, 1).transpose(0, 2, 3, 1))
+    found = {name: read(tmp_path / f"{name}.npy") for name in ("bytes", "wide", "last")}
+    assert isinstance(found["bytes"].pixels, np.memmap)
+    for images in found.values():
+        np.testing.assert_array_equal(images.pixels[:, :1], digits.pixels)
+    assert not found["bytes"].pixels.flags.writeable
+
+
+def test_an_array_that_is_given_is_not_aliased(digits):
+    given = digits.pixels.copy()
+    images = read(given)
+    given[:] = 0
+    assert images.pixels.any()
+
+
+@pytest.mark.parametrize(("shape", "most"), [((3,), SAMPLE), ((3, 32, 32), SAMPLE_NUMBERS // 3072)])
+def test_what_is_read_off_images_reads_fewer(shape, most):
+    rows = Rows(torch.zeros(1, *shape).expand(70_000, *shape), None, torch.arange(70_000))
+    assert len(rows.sample(0)) == most
+    assert len(rows.sample(0).number.unique()) == most
+
+
+def test_too_few_images_are_told():
+    with (
+        pytest.raises(DataError, match=r"there are 1 image\(s\); expected more"),
+        streamed(Images(np.zeros((1, 1, 2, 2), np.uint8)), torch.float32, 0),
+    ):
+        pass
