@@ -27,7 +27,10 @@ from diffeo.kernels.native import library
 #: The share of the budget that classical members may take.
 CLASSICAL_SHARE = 0.2
 
-#: Rows up to which a kernel density is tried.
+#: So many columns are few: kernels then come near any density, of many rows too.
+FLAT, CLASSICAL_SHARE_FLAT = 3, 0.4
+
+#: Rows up to which a kernel density is tried of more columns.
 KERNEL_ROWS = 20_000
 
 #: Evaluations without gain after which a fold's flow stops.
@@ -100,7 +103,8 @@ def classical_entries(
     views = table.kinds() if views is None else views
     counted = clock.steps is not None
     for place, view in enumerate(views):
-        seconds = CLASSICAL_SHARE * min(clock.left, 600.0) / (len(views) - place)
+        share = CLASSICAL_SHARE_FLAT if table.columns <= FLAT else CLASSICAL_SHARE
+        seconds = share * min(clock.left, 600.0) / (len(views) - place)
         begun = time.perf_counter()
         rows = table.classical(view, math.inf if counted else seconds)
 
@@ -114,7 +118,7 @@ def classical_entries(
         gaussian, ridge = fit_gaussian(rows)
         add("gaussian", gaussian)
         left = math.inf if counted else max(seconds - (time.perf_counter() - begun), 0.1 * seconds)
-        if "kernel" in kinds and table.rows <= KERNEL_ROWS:
+        if "kernel" in kinds and (table.columns <= FLAT or table.rows <= KERNEL_ROWS):
             kernel = fit_kernel(rows, ridge, left / len(kinds), seed)
             if kernel is not None:
                 add("kernel", kernel)

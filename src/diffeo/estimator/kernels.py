@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree  # pyright: ignore[reportMissingTypeStubs]
+from scipy.spatial import KDTree  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor
 
 from diffeo.distributions import FullMixture
@@ -128,8 +128,8 @@ def _chosen(folds: Sequence[_Fold], columns: int) -> tuple[float, float]:
 def _log_ratio(centres: Tensor) -> Tensor:
     """Return log dᵢ / d̄ of centres in whitened coordinates."""
     rows = centres.numpy()
-    distance, _ = cKDTree(rows).query(rows, k=[min(NEIGHBOUR, len(rows) - 1) + 1])  # itself is the first
-    log_distance = torch.from_numpy(np.log(np.maximum(distance[:, 0], 1e-300)))
+    distance, _ = KDTree(rows).query(rows, k=min(NEIGHBOUR, len(rows) - 1) + 1)  # itself is the first
+    log_distance = torch.from_numpy(np.log(np.maximum(distance[:, -1], 1e-300)))
     ratio = log_distance - log_distance[log_distance > -600].mean()
     return torch.nan_to_num(ratio).clamp(min=math.log(NARROWEST))
 

@@ -91,7 +91,7 @@ def train(
     if rows.watched_context is not None:
         validation = (rows.watched, rows.watched_context)
     count = len(rows.train)
-    noise = candidate.noise * _narrowest(rows.train)
+    noise = candidate.noise
     if bool((rows.train.amin(0) == rows.train.amax(0)).any()):
         noise = max(noise, 1e-3)
     config = TrainConfig(
@@ -124,24 +124,6 @@ def train(
         time.perf_counter() - begun,
         result.stopped_by,
     )
-
-
-def _narrowest(u: Tensor) -> float:
-    """Return how wide the narrowest column is given all others, by least squares; 1 at most.
-
-    Noise that is much wider than that would be all that a flow learns of the column. 1 where the rows are
-    too few to tell.
-    """
-    count, columns = u.shape
-    if columns == 1 or count < 4 * columns:
-        return 1.0
-    some = u[:20_000].double()
-    some = some - some.mean(0)
-    deviation = some.square().mean(0).sqrt().clamp(min=1e-12)
-    standard = some / deviation
-    gram = standard.T @ standard / len(some) + 1e-8 * torch.eye(columns, dtype=some.dtype)
-    left = torch.linalg.inv(gram).diagonal().clamp(min=1.0).rsqrt()
-    return float((left * deviation).min().clamp(max=1.0))
 
 
 @torch.no_grad()
