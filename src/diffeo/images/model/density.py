@@ -180,23 +180,19 @@ class ImageModel(Part, nn.Module):
         check_event("z", z, self.flow.event_shape)
         if z.ndim != 4:
             raise ShapeError(f"z has shape {tuple(z.shape)}; expected (images, channels, height, width).")
-        context = None
-        if self.classes:
-            given = self.numbers_of_classes(len(z), labels)
-            assert given is not None
-            context = self.context_of_classes(given)
+        given = self.numbers_of_classes(len(z), labels)
+        context = None if given is None else self.context_of_classes(given)
         parts = [
             self.flow.decode(
                 z[start : start + _ROWS], None if context is None else context[start : start + _ROWS]
             )
             for start in range(0, len(z), _ROWS)
         ]
-        return self.whole(torch.cat(parts) if parts else z, labels)
+        return self.whole(torch.cat(parts) if parts else z, given)
 
-    def whole(self, x: Tensor, labels: Any = None) -> Images:
-        """Return ⌊x⌋ within 0 to L − 1 as images of these classes."""
+    def whole(self, x: Tensor, classes: NDArray[np.int64] | None = None) -> Images:
+        """Return ⌊x⌋ within 0 to L − 1 as images, with the numbers of their classes if they have any."""
         levels = torch.nan_to_num(x.floor(), nan=0.0).clamp(0, self.levels - 1)
-        classes = None if not self.classes else np.asarray(self.numbers_of_classes(len(x), labels))
         return Images(levels.cpu().numpy().astype(np.uint8), self.levels, classes, classes=self.classes)
 
     def reconstruct(self, images: Given, labels: Any = None) -> Images:
