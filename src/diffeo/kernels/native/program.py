@@ -47,6 +47,7 @@ class _Net(ctypes.Structure):
         *[(name, ctypes.c_void_p) for name in ("kept", "given")],
         ("given_row", ctypes.c_int64),
         ("reached", ctypes.c_void_p),
+        *[(f"{name}_panel", ctypes.c_void_p) for name in ("forth", "back", "kept", "reached")],
     ]
 
 
@@ -112,8 +113,10 @@ class Program:
             wide_in[network.steps[at + 1][1]] for at, (s, _) in enumerate(network.steps) if s == STEPS[1]
         ]
         self._given_row = sum(given) if by_given else 0
-        panels_in, panels_out = [[-(-w // panel) * panel for w in wide] for wide in (wide_in, wide_out)]
-        self._kept_row, self._reached_row = sum(panels_in), sum(panels_out)
+        panels = panels_of(network, panel, 0 if half else loaded().diffeo_skipping(), self._lanes)
+        kept = [-(-w // p) * p for w, p in zip(wide_in, panels.kept, strict=True)]
+        reached = [-(-w // p) * p for w, p in zip(wide_out, panels.reached, strict=True)]
+        self._kept_row, self._reached_row = sum(kept), sum(reached)
         steps = [number for step, k in network.steps for number in (STEPS.index(step), k)]
         net = _Net(
             n_steps=len(network.steps),
@@ -124,19 +127,23 @@ class Program:
             forth=self._longs(starts[:n]),
             back=self._longs(starts[n : 2 * n]),
             bias=self._longs([0, *accumulate(wide_out)][:n]),
-            forth_ranges=self._ranges(panel, np.asarray, self._pair),
-            back_ranges=self._ranges(panel, np.transpose, self._pair),
-            row_ranges=self._ranges(loaded().diffeo_ranged(), np.asarray, 1),
+            forth_ranges=self._ranges(panels.forth, np.asarray, self._pair),
+            back_ranges=self._ranges(panels.back, np.transpose, self._pair),
+            row_ranges=self._ranges([loaded().diffeo_ranged()] * n, np.asarray, 1),
             activation=ACTIVATIONS.index(network.activation),
             width=max(*wide_in, *wide_out, panel),
             n_seen=len(seen),
             context=context,
             seen=self._ints(seen),
             features=features,
-            kept=self._longs([0, *accumulate(panels_in)][:n]),
+            kept=self._longs([0, *accumulate(kept)][:n]),
             given=self._longs([0, *accumulate(given)][: max(len(given), 1)]),
             given_row=self._given_row,
-            reached=self._longs([0, *accumulate(panels_out)][:n]),
+            reached=self._longs([0, *accumulate(reached)][:n]),
+            forth_panel=self._longs(panels.forth),
+            back_panel=self._longs(panels.back),
+            kept_panel=self._longs(panels.kept),
+            reached_panel=self._longs(panels.reached),
         )
         numbers = (ctypes.c_float * max(len(law.numbers), 1))(*law.numbers)
         self._held.append(numbers)
@@ -215,10 +222,10 @@ class Program:
         self._held.append(held)
         return ctypes.addressof(held)
 
-    def _ranges(self, rows: int, view: Any, pair: int) -> int:
-        """Return, of every ``rows`` rows of each layer's mask, where it is True."""
+    def _ranges(self, every: Sequence[int], view: Any, pair: int) -> int:
+        """Return, of so many rows of each layer's mask at a time, where it is True."""
         found: list[int] = []
-        for (ins, outs), mask in zip(self.network.sizes, self.network.masks, strict=True):
+        for (ins, outs), mask, rows in zip(self.network.sizes, self.network.masks, every, strict=True):
             table = view(np.ones((outs, ins), dtype=bool) if mask is None else mask)
             found.append(
                 self._ints(
@@ -228,6 +235,57 @@ class Program:
         held = (ctypes.c_void_p * len(found))(*found)
         self._held.append(held)
         return ctypes.addressof(held)
+
+
+class Panels(NamedTuple):
+    """Columns of a panel, of each layer of a network: see ``source/perceptron.h``.
+
+    Attributes:
+        forth, back: of the weights packed for either way.
+        kept, reached: of what is kept of a layer's input, and of what reaches its output.
+    """
+
+    forth: list[int]
+    back: list[int]
+    kept: list[int]
+    reached: list[int]
+
+
+def panels_of(network: Network, panel: int, skipping: int, lanes: int) -> Panels:
+    """Return the panels of a network's products.
+
+    Those that go along an input or a gradient which ReLU often makes 0 skip the zeros, in wider panels,
+    where there are enough columns.
+
+    Args:
+        network: with its steps and sizes.
+        panel: columns of a panel of a product that skips nothing.
+        skipping: most columns of a panel of one that does; 0 where none does.
+        lanes: numbers of a vector.
+
+    >>> steps = (("linear", 0), ("activation", 0), ("linear", 1))
+    >>> panels_of(Network(steps, ((3, 256), (256, 44)), (None, None), "relu"), 16, 64, 8)
+    Panels(forth=[16, 48], back=[16, 16], kept=[16, 16], reached=[16, 48])
+    """
+    steps, relu = network.steps, network.activation == "relu"
+    pairs = [(steps[at - 1 : at], k, steps[at + 1 : at + 2]) for at, (s, k) in enumerate(steps) if s == "linear"]
+    after = {k for before, k, _ in pairs if relu and before and before[0][0] == "activation"}
+    before = {k for _, k, behind in pairs if relu and behind and behind[0][0] == "activation"}
+    most = skipping // lanes
+
+    def wide(n: int, *, often: bool) -> int:
+        vectors = -(-n // lanes)
+        # With fewer sums under way than five, additions wait for one another.
+        return -(-vectors // -(-vectors // most)) * lanes if most and often and vectors >= 5 else panel
+
+    layers = list(enumerate(network.sizes))
+    kept = [wide(i, often=k in before) for k, (i, _) in layers]
+    return Panels(
+        forth=[wide(o, often=k in after) for k, (_, o) in layers],
+        back=[wide(i, often=k in before) for k, (i, _) in layers],
+        kept=kept,
+        reached=[wide(o, often=k in after and kept[k] == panel) for k, (_, o) in layers],
+    )
 
 
 def spans(mask: Mask, rows: int) -> list[tuple[int, int]]:

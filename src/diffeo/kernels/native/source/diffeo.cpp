@@ -41,9 +41,11 @@ int diffeo_has_half() {
 #endif
 }
 
-// Numbers of a vector, and rows of a weight that have one range.
+// Numbers of a vector, rows of a weight that have one range, and columns of the widest panel of a product that skips
+// zeros, 0 where none does.
 int diffeo_lanes() { return LANES; }
 int diffeo_ranged() { return RANGED; }
+int diffeo_skipping() { return SKIPS ? MOST_VECTORS * LANES : 0; }
 
 // What the layers make of the rows, one after another, into the last one's y; their log-determinants are added to
 // `log_det`. Where no layer keeps anything, all may write to one y.
@@ -51,13 +53,13 @@ void diffeo_forward(const Item *items, int64_t count, int64_t rows, const float 
                     float *log_det, int64_t threads) {
     const long tiles = (rows + TILE - 1) / TILE, together = tiles_together(tiles, threads);
     long blocks = 0;
-    for (long i = 0; i < count; i++) blocks += blocks_of<LANES>(items[i].program->net);
+    for (long i = 0; i < count; i++) blocks += blocks_of(items[i].program->net);
     if (threads > tiles && blocks < 64) threads = std::max(tiles, 1l);  // what is worth their waking
 #pragma omp parallel num_threads(threads)
     {
         Workplace place(items, count, false);
         for (long i = 0; i < count; i++) {
-            const long own = blocks_of<LANES>(items[i].program->net);
+            const long own = blocks_of(items[i].program->net);
 #pragma omp for schedule(static) nowait
             for (long block = 0; block < own; block++) pack_block(items[i], block);
         }
@@ -88,7 +90,7 @@ void diffeo_backward(const Item *items, int64_t count, int64_t rows, const float
         long turns = 0;
         for (long i = count - 1; i >= 0; i--) {
             const Item &of = items[i];
-            const long blocks = blocks_of<WEIGHED>(of.program->net);
+            const long shares = Share::all(of.program->net);
             // A layer's gradient takes the place of the one behind it.
             Back from{i ? items[i - 1].y : x, i + 1 < count ? to_x : to_y, to_log_det, i || to_input, to_x,
                       to_input ? to_context : nullptr, i + 1 < count};
@@ -105,9 +107,9 @@ void diffeo_backward(const Item *items, int64_t count, int64_t rows, const float
                         });
                     });
 #pragma omp for schedule(dynamic, 1) nowait
-                for (long block = 0; block < blocks; block++)
+                for (long share = 0; share < shares; share++)
                     by_kind(*of.program, [&](auto kind) {
-                        weigh_block<decltype(kind)>(of, block, rows, part, size, own);
+                        weigh_share<decltype(kind)>(of, share, rows, part, size, own, place);
                     });
             }
         }

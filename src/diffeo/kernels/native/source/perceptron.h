@@ -5,13 +5,12 @@
 
 #include "layer.h"
 #include "product.h"
+#include "skipping.h"
 
 namespace diffeo {
 
 // Rows of a tile: some blocks.
 constexpr long TILE = LANES == 16 ? 32 : 24;
-// Outputs of a layer that one thread weighs at a time: of one panel.
-constexpr long WEIGHED = 16;
 constexpr float CONDITIONER_LIMIT = 1e6f;  // as in diffeo/kernels/safe.py
 
 enum Step : int32_t { LINEAR, ACTIVATION, BEGIN, END, DIRECT };
@@ -36,18 +35,20 @@ struct Network {
     int64_t given_row;
     // The column where the gradients that reach each layer's output begin.
     const int64_t *reached;
+    // Columns of a panel, of each layer: of the weights packed for either way, of what is kept, and of what reaches
+    // it. More than PANEL where a product goes along it that skips zeros (see skipping.h).
+    const int64_t *forth_panel, *back_panel, *kept_panel, *reached_panel;
 };
 
-// Words down the rows, in panels of columns, one panel after another: a sum over rows reads on and on.
+// Words down the rows of what each layer keeps, or is reached by.
 template <typename Word>
-struct Down {
+struct Kept {
     Word *start;
     long depth;  // words down a column
     long first;  // where these rows begin
+    const int64_t *columns, *panels;
 
-    Word *at(long column, long m) const {
-        return start + column / PANEL * PANEL * depth + (first + m) * PANEL + column % PANEL;
-    }
+    Down<Word> of(long k) const { return {start + columns[k] * depth, depth, first, panels[k]}; }
 };
 
 static inline Vec sigmoid(Vec x) { return 1.0f / (1.0f + exp(-x)); }
@@ -107,18 +108,21 @@ static void activate(long rows, float *h, long row, long size, float *given, lon
 // g = g σ′ over rows, by the values that were kept as words, or by what was given.
 template <int A, typename Kind>
 static void bend(long rows, float *g, long row, long size, const Down<const typename Kind::Word> &values,
-                 long column, const float *given, long given_row) {
-    for (long r = 0; r < rows; r++)
-        for (long n = 0; n < size; n += LANES) {
-            Vec v;
-            if (A == SILU || A == GELU) {
-                v = load(given + r * given_row + n);
-            } else {
-                std::memcpy(&v, values.at(column + n, r / Kind::PAIR), sizeof v);
-                if (Kind::PAIR == 2) v = (Vec)(r & 1 ? (Bits)v & 0xffff0000u : (Bits)v << 16);
+                 const float *given, long given_row) {
+    values.by_panel(size, [&](long begin, long end) {
+        const auto *from = values.at(begin, 0);
+        for (long r = 0; r < rows; r++)
+            for (long n = begin; n < end; n += LANES) {
+                Vec v;
+                if (A == SILU || A == GELU) {
+                    v = load(given + r * given_row + n);
+                } else {
+                    std::memcpy(&v, from + r / Kind::PAIR * values.panel + (n - begin), sizeof v);
+                    if (Kind::PAIR == 2) v = (Vec)(r & 1 ? (Bits)v & 0xffff0000u : (Bits)v << 16);
+                }
+                store(g + r * row + n, load(g + r * row + n) * bent<A>(v));
             }
-            store(g + r * row + n, load(g + r * row + n) * bent<A>(v));
-        }
+    });
 }
 
 template <int A>
@@ -194,19 +198,35 @@ static inline const typename Kind::Word *as_words(const float *from, long rows, 
 // Rows of numbers as words down the rows, for a gradient's sum over rows; an odd last row gets zeros.
 template <typename Kind>
 static inline void keep(const float *from, long rows, long row_size, long columns,
-                        const Down<typename Kind::Word> &to, long column, const float *zeros) {
-    for (long r = 0; r < rows; r += Kind::PAIR)
-        for (long n = 0; n < columns; n += LANES) {
-            const float *here = from + r * row_size + n;
-            Kind::words(here, r + 1 < rows ? here + row_size : zeros, to.at(column + n, r / Kind::PAIR));
-        }
+                        const Down<typename Kind::Word> &to, const float *zeros) {
+    to.by_panel(columns, [&](long begin, long end) {
+        auto *panel = to.at(begin, 0);
+        for (long r = 0; r < rows; r += Kind::PAIR, panel += to.panel)
+            for (long n = begin; n < end; n += LANES) {
+                const float *here = from + r * row_size + n;
+                Kind::words(here, r + 1 < rows ? here + row_size : zeros, panel + (n - begin));
+            }
+    });
+}
+
+// C = A B + start through the packed weights of a layer, or max(0, that): what A says is 0 is left out where the
+// panels say so.
+template <typename Kind>
+static inline void through(long rows, const typename Kind::Word *a, long a_row, const typename Kind::Word *b, long depth,
+                           long columns, long panel, const int32_t *ranges, const float *start, long start_row,
+                           float *c, long c_row, bool rectified) {
+    if constexpr (SKIPS && Kind::PAIR == 1)
+        if (panel > PANEL)
+            return skipping_product<TILE>(rows, a, a_row, b, depth, columns, panel, ranges, start, start_row, c, c_row,
+                                          rectified);
+    product<Kind>(rows, a, a_row, b, depth, columns, ranges, start, start_row, c, c_row, rectified);
 }
 
 // θ of a tile of rows, into `theta`; what the way back needs into `kept` and `given`, where they are there.
 template <typename Kind>
 static void steer(const Network &net, const typename Kind::Word *packed, const float *biases, long rows,
                   const float *x, const float *context, Scratch &at, float *theta, long theta_row,
-                  const Down<typename Kind::Word> &kept, float *given) {
+                  const Kept<typename Kind::Word> &kept, float *given) {
     typedef typename Kind::Word Word;
     static const float zeros[LANES] = {0};
     long wide = at.width, size = padded(net.ins[0]), depth = 0;
@@ -220,14 +240,14 @@ static void steer(const Network &net, const typename Kind::Word *packed, const f
             const float *from = step == DIRECT ? at.input : h;
             long ins = padded(net.ins[k]), outs = padded(net.outs[k]);
             const Word *a = as_words<Kind>(from, rows, wide, ins, (Word *)at.words, wide);
-            if (kept.start) keep<Kind>(from, rows, wide, ins, kept, net.kept[k], zeros);
+            if (kept.start) keep<Kind>(from, rows, wide, ins, kept.of(k), zeros);
             bool out = straight && s + 1 == net.n_steps;
             float *to = out ? theta : step == DIRECT ? h : stream;
             long to_row = out ? theta_row : wide;
             long words = (net.ins[k] + Kind::PAIR - 1) / Kind::PAIR;
             // ReLU is taken where the sums are stored.
             bool rectified = net.activation == RELU && s + 1 < net.n_steps && net.steps[2 * s + 2] == ACTIVATION;
-            product<Kind>(rows, a, wide, packed + net.forth[k], words, outs, net.forth_ranges[k],
+            through<Kind>(rows, a, wide, packed + net.forth[k], words, outs, net.forth_panel[k], net.forth_ranges[k],
                           step == DIRECT ? h : biases + net.bias[k], step == DIRECT ? wide : 0, to, to_row,
                           rectified);
             s += rectified;
@@ -266,8 +286,8 @@ static void steer(const Network &net, const typename Kind::Word *packed, const f
 // reached each layer's output into `reached`.
 template <typename Kind>
 static void steer_back(const Network &net, const typename Kind::Word *packed, long rows, Scratch &at,
-                       const Down<const typename Kind::Word> &kept, const float *given,
-                       const Down<typename Kind::Word> &reached, bool to_input) {
+                       const Kept<const typename Kind::Word> &kept, const float *given,
+                       const Kept<typename Kind::Word> &reached, bool to_input) {
     typedef typename Kind::Word Word;
     static const float zeros[LANES] = {0};
     long wide = at.width, depth = 0, activations = 0;
@@ -280,12 +300,12 @@ static void steer_back(const Network &net, const typename Kind::Word *packed, lo
         long step = net.steps[2 * s], k = net.steps[2 * s + 1];
         if (step == LINEAR || step == DIRECT) {
             long ins = padded(net.ins[k]), outs = padded(net.outs[k]);
-            keep<Kind>(g, rows, wide, outs, reached, net.reached[k], zeros);
+            keep<Kind>(g, rows, wide, outs, reached.of(k), zeros);
             if ((s == first || step == DIRECT) && !to_input) continue;
             const Word *a = as_words<Kind>(g, rows, wide, outs, (Word *)at.words, wide);
             long words = (net.outs[k] + Kind::PAIR - 1) / Kind::PAIR;
             float *to = step == DIRECT || s == first ? at.input : stream;
-            product<Kind>(rows, a, wide, packed + net.back[k], words, ins, net.back_ranges[k],
+            through<Kind>(rows, a, wide, packed + net.back[k], words, ins, net.back_panel[k], net.back_ranges[k],
                           s == first && added ? at.input : nullptr, wide, to, wide, false);
             if (step == DIRECT) {
                 added = true;
@@ -300,7 +320,7 @@ static void steer_back(const Network &net, const typename Kind::Word *packed, lo
             long size = padded(net.ins[next]);
             const float *from = given ? given + net.given[activations] : given;
             by_activation(net.activation, [&](auto a) {
-                bend<decltype(a)::value, Kind>(rows, g, wide, size, kept, net.kept[next], from, net.given_row);
+                bend<decltype(a)::value, Kind>(rows, g, wide, size, kept.of(next), from, net.given_row);
             });
         } else if (step == END) {
             if ((long)at.opened.size() == depth) at.opened.push_back(at.numbers());
@@ -313,117 +333,6 @@ static void steer_back(const Network &net, const typename Kind::Word *packed, lo
                     float *here = g + r * wide + n;
                     store(here, load(here) + load(at.opened[depth] + r * wide + n));
                 }
-        }
-    }
-}
-
-// Words of rows that are summed over before others: what is read of two panels stays in the nearest cache.
-constexpr long DEEP = 128;
-
-// At most R outputs of a layer, [n, n + count), and one panel of its inputs, from j on: the gradient of these weights,
-// of `deep` words of rows from m on.
-template <typename Kind, int R>
-static inline void weigh_some(const Network &net, long k, long n, long count, long j, long m, long deep,
-                              const Down<const typename Kind::Word> &kept,
-                              const Down<const typename Kind::Word> &reached, bool more, const uint8_t *mask,
-                              float *weight) {
-    long ins = net.ins[k], width = ins - j < PANEL ? ins - j : PANEL;
-    bool any = false;
-    for (long r = n / RANGED; r <= (n + count - 1) / RANGED; r++) {
-        const int32_t *range = net.row_ranges[k] + 2 * r;
-        any = any || (range[0] < j + width && range[1] > j);
-    }
-    if (more && !any) return;
-    float tile[R * PANEL];
-    for (long r = 0; more && r < count; r++)
-        for (long i = 0; i < width; i += LANES)
-            store(tile + r * PANEL + i, load_part(weight + (n + r) * ins + j + i, width - i));
-    const auto *a = reached.at(net.reached[k] + n, m), *b = kept.at(net.kept[k] + j, m);
-    if (any && width > LANES)
-        crossed<Kind, R, 2>(a, PANEL, b, PANEL, deep, more, tile, PANEL);
-    else if (any)
-        crossed<Kind, R, 1>(a, PANEL, b, PANEL, deep, more, tile, PANEL);
-    for (long r = 0; r < count; r++)
-        for (long i = 0; i < width; i += LANES) {
-            long at = (n + r) * ins + j + i;
-            Vec sum = any ? load(tile + r * PANEL + i) : Vec{};
-            if (mask) sum = allowed(mask + at, width - i) ? sum : Vec{};
-            store_part(weight + at, sum, width - i);
-        }
-}
-
-// The gradient of a layer's weight and bias: of outputs [begin, end), which are of one panel. With `more`, it is added
-// to what is there.
-template <typename Kind>
-static void weigh(const Network &net, long k, long begin, long end, long rows,
-                  const Down<const typename Kind::Word> &kept, const Down<const typename Kind::Word> &reached,
-                  bool more, const uint8_t *mask, float *weight, float *bias) {
-    long depth = (rows + Kind::PAIR - 1) / Kind::PAIR;
-    for (long m = 0; m < depth; m += DEEP) {
-        long deep = depth - m < DEEP ? depth - m : DEEP;
-        for (long j = 0; j < net.ins[k]; j += PANEL) {
-            long n = begin;  // a panel of sixteen is six, six and four
-            for (; end - n > 4; n += BLOCK)
-                weigh_some<Kind, BLOCK>(net, k, n, end - n < BLOCK ? end - n : BLOCK, j, m, deep, kept, reached,
-                                        more || m, mask, weight);
-            if (n < end) weigh_some<Kind, 4>(net, k, n, end - n, j, m, deep, kept, reached, more || m, mask, weight);
-        }
-    }
-    for (long n = begin; n < end; n += LANES) {
-        long count = end - n < LANES ? end - n : LANES;
-        const auto *g = reached.at(net.reached[k] + n, 0);
-        Vec sum = more ? load_part(bias + n, count) : Vec{};
-        for (long m = 0; m < depth; m++) {
-            Vec each;
-            std::memcpy(&each, g + m * PANEL, sizeof each);
-            sum = Kind::multiply(sum, Kind::one(), each);
-        }
-        store_part(bias + n, sum, count);
-    }
-}
-
-// LANES rows [n, n + count) of a layer's weight (out, in), with its mask, into the panels for the way forth, and
-// for the way back with `both_ways`.
-template <typename Kind>
-static void pack(const Network &net, long k, long n, long count, const float *weight, const uint8_t *mask,
-                 bool both_ways, typename Kind::Word *packed) {
-    typedef typename Kind::Word Word;
-    static const float zeros[LANES] = {0};
-    long ins = net.ins[k], outs = net.outs[k];
-    long forth = (ins + Kind::PAIR - 1) / Kind::PAIR, back = (outs + Kind::PAIR - 1) / Kind::PAIR;
-    long panel = n / PANEL * PANEL, vectors = padded(outs) - panel >= PANEL ? 2 : 1;
-    Word *to = packed + net.forth[k] + panel * forth + (n - panel);
-    float rows[LANES][2 * LANES];
-    Word words[LANES], line[LANES];
-    Vec square[LANES];
-    // A step along the inputs fills a vector of words: of one number each, or of two.
-    for (long i = 0; i < ins; i += LANES * Kind::PAIR) {
-        for (long r = 0; r < LANES; r++)
-            for (long h = 0; h < Kind::PAIR; h++) {
-                long at = i + h * LANES, left = ins - at;
-                Vec some{};
-                if (r < count && left > 0) {
-                    some = load_part(weight + (n + r) * ins + at, left);
-                    if (mask) some = allowed(mask + (n + r) * ins + at, left) ? some : Vec{};
-                }
-                store(rows[r] + h * LANES, some);
-            }
-        // Forth: the sum runs along the inputs; a panel's columns are outputs.
-        for (long r = 0; r < LANES; r++) {
-            Kind::along(rows[r], words);
-            std::memcpy(square + r, words, sizeof(Vec));
-        }
-        turn(square);
-        for (long j = 0; j < LANES && i / Kind::PAIR + j < forth; j++)
-            std::memcpy(to + (i / Kind::PAIR + j) * vectors * LANES, square + j, sizeof(Vec));
-        // Back: the sum runs along the outputs; a panel's columns are inputs.
-        for (long h = 0; both_ways && h < Kind::PAIR && i + h * LANES < padded(ins); h++) {
-            long at = i + h * LANES, from = at / PANEL * PANEL, both = padded(ins) - from >= PANEL ? 2 : 1;
-            Word *start = packed + net.back[k] + from * back + (at - from);
-            for (long r = 0; r < LANES && n + r < outs; r += Kind::PAIR) {
-                Kind::words(rows[r] + h * LANES, r + 1 < LANES ? rows[r + 1] + h * LANES : zeros, line);
-                std::memcpy(start + (n + r) / Kind::PAIR * both * LANES, line, sizeof(Vec));
-            }
         }
     }
 }

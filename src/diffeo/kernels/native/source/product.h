@@ -53,6 +53,25 @@ struct Pair {
 };
 #endif
 
+// Words down the rows, in panels of columns, one panel after another: a sum over rows reads on and on.
+template <typename Word>
+struct Down {
+    Word *start;
+    long depth;  // words down a column
+    long first;  // where these rows begin
+    long panel;  // columns of a panel
+
+    Word *at(long column, long m) const {
+        return start + column / panel * panel * depth + (first + m) * panel + column % panel;
+    }
+    // Calls with the first column of each panel, and the one behind its last.
+    template <typename Call>
+    void by_panel(long columns, Call call) const {
+        for (long begin = 0; begin < columns; begin += panel)
+            call(begin, begin + panel < columns ? begin + panel : columns);
+    }
+};
+
 // R rows of C = A B + bias through V vectors of a panel, from `begin` to `end` along the sum.
 template <typename Kind, int R, int V>
 static inline void block(const typename Kind::Word *a, long a_row, const typename Kind::Word *b, long begin,
@@ -93,7 +112,7 @@ static inline void rows_through(long rows, const typename Kind::Word *a, long a_
                           start_row, c + r * c_row, c_row, rectified);
 }
 
-// C = A B + start for a few rows, or max(0, that); `ranges` holds for each panel the part of the sum that is not 0.
+// C = A B + start for a few rows, or max(0, that), of a B in panels of two vectors; `ranges` holds for each panel the part of the sum that is not 0.
 template <typename Kind>
 static void product(long rows, const typename Kind::Word *a, long a_row, const typename Kind::Word *b,
                     long depth, long columns, const int32_t *ranges, const float *start, long start_row,

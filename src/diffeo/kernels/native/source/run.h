@@ -7,8 +7,8 @@
 #include <algorithm>
 
 #include "laws.h"
-#include "perceptron.h"
 #include "spline.h"
+#include "weights.h"
 
 namespace diffeo {
 
@@ -69,6 +69,7 @@ struct Workplace {
     Scratch at;
     Lanes lanes;
     float *theta;
+    Crossing crossing;
 
     Workplace(const Item *items, long count, bool back)
         : at(widest(items, count)), lanes(items->program->net.features, most_params(items, count), back),
@@ -86,25 +87,12 @@ struct Workplace {
     }
 };
 
-// How often SIZE outputs of one layer there are in a network.
-template <long SIZE>
+// How often LANES outputs of one layer there are in a network.
 static inline long blocks_of(const Network &net) {
     long found = 0;
-    for (long k = 0; k < net.n_layers; k++) found += (net.outs[k] + SIZE - 1) / SIZE;
+    for (long k = 0; k < net.n_layers; k++) found += (net.outs[k] + LANES - 1) / LANES;
     return found;
 }
-
-// SIZE outputs of a layer of the network: which layer, where they begin and end.
-template <long SIZE>
-struct Outputs {
-    long layer = 0, begin, end;
-
-    Outputs(const Network &net, long block) {
-        while (block >= (net.outs[layer] + SIZE - 1) / SIZE) block -= (net.outs[layer++] + SIZE - 1) / SIZE;
-        begin = block * SIZE;
-        end = begin + SIZE < net.outs[layer] ? begin + SIZE : net.outs[layer];
-    }
-};
 
 // The tiles that a thread takes at a time: some, since a layer's weights are fetched for them together.
 static inline long tiles_together(long tiles, long threads) {
@@ -115,13 +103,14 @@ static inline long tiles_together(long tiles, long threads) {
 // there is one.
 static void pack_block(const Item &of, long block) {
     const Network &net = of.program->net;
-    Outputs<LANES> out(net, block);
-    long k = out.layer, count = out.end - out.begin;
+    long k = 0;
+    for (; block * LANES >= net.outs[k]; k++) block -= (net.outs[k] + LANES - 1) / LANES;
+    long begin = block * LANES, count = std::min(LANES, net.outs[k] - begin);
     const float *weight = of.parameters[2 * k], *bias = of.parameters[2 * k + 1];
-    store(of.biases + net.bias[k] + out.begin, load_part(bias + out.begin, count));
+    store(of.biases + net.bias[k] + begin, load_part(bias + begin, count));
     by_kind(*of.program, [&](auto kind) {
         typedef decltype(kind) Kind;
-        pack<Kind>(net, k, out.begin, count, weight, of.masks[k], of.kept != nullptr,
+        pack<Kind>(net, k, begin, count, weight, of.masks[k], of.kept != nullptr,
                    (typename Kind::Word *)of.packed);
     });
 }
@@ -138,7 +127,7 @@ static void forth(const Item &of, const Law &law, long rows, long row, const flo
     float *theta = of.theta ? of.theta + row * theta_row : place.theta;
     steer<Kind>(net, (const Word *)of.packed, of.biases, count, x + row * net.features,
                 context ? context + row * net.context : context, place.at, theta, theta_row,
-                Down<Word>{(Word *)of.kept, depth, row / Kind::PAIR},
+                Kept<Word>{(Word *)of.kept, depth, row / Kind::PAIR, net.kept, net.kept_panel},
                 of.given ? of.given + row * net.given_row : nullptr);
     apply(law, layer, count, of.inverse, x + row * net.features, theta, theta_row, of.y + row * net.features,
           log_det + row, place.lanes);
@@ -168,9 +157,10 @@ static void tile_back(const Item &of, const Law &law, const Back &from, long row
     back(law, layer, count, of.inverse, here, of.theta + row * theta_row, theta_row, from.gy + row * net.features,
          from.glog_det + row, to, at.stream, at.width, place.lanes);
     steer_back<Kind>(net, (const Word *)of.packed, count, at,
-                     Down<const Word>{(const Word *)of.kept, depth, row / Kind::PAIR},
+                     Kept<const Word>{(const Word *)of.kept, depth, row / Kind::PAIR, net.kept, net.kept_panel},
                      of.given ? of.given + row * net.given_row : nullptr,
-                     Down<Word>{(Word *)reached, near, tile * TILE / Kind::PAIR}, from.to_input);
+                     Kept<Word>{(Word *)reached, near, tile * TILE / Kind::PAIR, net.reached, net.reached_panel},
+                     from.to_input);
     if (!from.to_input) return;
     for (long r = 0; r < count; r++) {
         const float *found = at.input + r * at.width;
@@ -185,17 +175,27 @@ static void tile_back(const Item &of, const Law &law, const Back &from, long row
     }
 }
 
-// The gradients of WEIGHED outputs of one layer of the network, of the rows [part, part + size).
+// A share of the gradients of a layer, of the rows [part, part + size).
 template <typename Kind>
-static void weigh_block(const Item &of, long block, long rows, long part, long size, const void *reached) {
+static void weigh_share(const Item &of, long share, long rows, long part, long size, const void *reached,
+                        Workplace &place) {
     typedef typename Kind::Word Word;
     const Network &net = of.program->net;
     long depth = (rows + Kind::PAIR - 1) / Kind::PAIR, near = (size + Kind::PAIR - 1) / Kind::PAIR;
-    Outputs<WEIGHED> out(net, block);
-    long k = out.layer;
-    weigh<Kind>(net, k, out.begin, out.end, size, Down<const Word>{(const Word *)of.kept, depth, part / Kind::PAIR},
-                Down<const Word>{(const Word *)reached, near, 0}, part > 0, of.masks[k], of.gradients[2 * k],
-                of.gradients[2 * k + 1]);
+    Share own(net, share);
+    long k = own.layer;
+    auto kept = Kept<const Word>{(const Word *)of.kept, depth, part / Kind::PAIR, net.kept, net.kept_panel}.of(k);
+    auto came = Kept<const Word>{(const Word *)reached, near, 0, net.reached, net.reached_panel}.of(k);
+    float *weight = of.gradients[2 * k], *bias = of.gradients[2 * k + 1];
+    bool done = false;
+    if constexpr (SKIPS && Kind::PAIR == 1)
+        if ((done = skips_outputs(net, k) || skips_inputs(net, k)))
+            weigh_skipping(net, k, own.begin, own.end, size, kept, came, part > 0, of.masks[k], weight, place.crossing);
+    if (!done) weigh<Kind>(net, k, own.begin, own.end, near, kept, came, part > 0, of.masks[k], weight);
+    if (!skips_inputs(net, k))
+        weigh_bias<Kind>(own.begin, own.end, near, came, part > 0, bias);
+    else if (!own.begin)
+        weigh_bias<Kind>(0, net.outs[k], near, came, part > 0, bias);
 }
 
 }  // namespace diffeo
