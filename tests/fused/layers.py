@@ -40,6 +40,16 @@ NETWORKS = {
     "residual": lambda n, c: Coupling(
         n, ResidualMLP(3, 4, n.n_params, width=20, context=c), Mask.halves(FEATURES)
     ),
+    # So wide that products skip what ReLU made 0: panels of several vectors, the last of them not full.
+    "MLP, wide": lambda n, c: Coupling(
+        n, MLP(4, 3, n.n_params, hidden=(150, 70), context=c), Mask.alternating(FEATURES)
+    ),
+    "residual, wide": lambda n, c: Coupling(
+        n, ResidualMLP(3, 4, n.n_params, width=75, context=c), Mask.halves(FEATURES)
+    ),
+    "masked, wide": lambda n, c: Autoregressive(
+        n, MaskedMLP(FEATURES, n.n_params, hidden=(90, 133), context=c, order=[3, 1, 0, 2, 6, 5, 4])
+    ),
     "masked": lambda n, c: Autoregressive(
         n, MaskedMLP(FEATURES, n.n_params, hidden=(40, 33), context=c, order=[3, 1, 0, 2, 6, 5, 4])
     ),

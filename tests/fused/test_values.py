@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(library() is None, reason="no compiler: torch co
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("law", LAWS)
 def test_values_and_gradients_are_as_right_as_those_of_the_layer(law, network, context):
-    layer = stirred(NETWORKS[network](LAWS[law], context))
+    layer = stirred(NETWORKS[network](LAWS[law], context), gain=0.08 if "wide" in network else 0.2)
     exact = copy.deepcopy(layer).double()
     fused = fused_of(layer)
     x, c = rows(context)
@@ -55,6 +55,26 @@ def test_values_and_gradients_are_as_right_as_those_of_the_layer(law, network, c
         plain = plain[:head] + [plain[head + k] for k in order]
         truth = truth[:head] + [truth[head + k] for k in order]
         as_right(found, plain, truth)
+
+
+@pytest.mark.parametrize("bias", [-3.0, 3.0])
+def test_units_that_are_all_silent_or_none_of_them_are_as_right(bias):
+    layer = stirred(NETWORKS["MLP, wide"](RationalQuadratic(5), 0), gain=0.02)
+    with torch.no_grad():
+        for p in layer.parameters():
+            if p.shape == (150,) or p.shape == (70,):
+                p.add_(bias)
+    exact, fused, (x, _) = copy.deepcopy(layer).double(), fused_of(layer), rows()
+    alive = set()
+    for part in exact.modules():
+        if isinstance(part, torch.nn.Linear) and part.out_features in (150, 70):
+            part.register_forward_hook(lambda _, __, h: alive.update((h > 0).unique().tolist()))
+    own = fused.steps[0].parameters
+    order = [next(k for k, p in enumerate(layer.parameters()) if p is q) for q in own]
+    truth = derivatives(exact, [list(exact.parameters())[k] for k in order], x.double(), None, inverse=True)
+    plain = derivatives(layer, own, x, None, inverse=True)
+    as_right(derivatives(fused, own, x, None, inverse=True), plain, truth)
+    assert alive == {bias > 0}
 
 
 @pytest.mark.parametrize("context", [0, 2])

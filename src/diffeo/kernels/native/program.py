@@ -268,7 +268,9 @@ def panels_of(network: Network, panel: int, skipping: int, lanes: int) -> Panels
     Panels(forth=[16, 48], back=[16, 16], kept=[16, 16], reached=[16, 48])
     """
     steps, relu = network.steps, network.activation == "relu"
-    pairs = [(steps[at - 1 : at], k, steps[at + 1 : at + 2]) for at, (s, k) in enumerate(steps) if s == "linear"]
+    pairs = [
+        (steps[at - 1 : at], k, steps[at + 1 : at + 2]) for at, (s, k) in enumerate(steps) if s == "linear"
+    ]
     after = {k for before, k, _ in pairs if relu and before and before[0][0] == "activation"}
     before = {k for _, k, behind in pairs if relu and behind and behind[0][0] == "activation"}
     most = skipping // lanes

@@ -190,21 +190,25 @@ static inline const typename Kind::Word *as_words(const float *from, long rows, 
                                                   typename Kind::Word *to, long to_row) {
     if (Kind::PAIR == 1) return (const typename Kind::Word *)from;
     for (long r = 0; r < rows; r++)
-        for (long n = 0; n < columns; n += 2 * LANES)
-            Kind::along(from + r * row_size + n, to + r * to_row + n / 2);
+        for (long n = 0; n < columns; n += 2 * LANES) {
+            Vec numbers[2] = {load(from + r * row_size + n), load(from + r * row_size + n + LANES)};
+            Vec words = Kind::along(numbers);
+            std::memcpy(to + r * to_row + n / 2, &words, sizeof words);
+        }
     return to;
 }
 
 // Rows of numbers as words down the rows, for a gradient's sum over rows; an odd last row gets zeros.
 template <typename Kind>
 static inline void keep(const float *from, long rows, long row_size, long columns,
-                        const Down<typename Kind::Word> &to, const float *zeros) {
+                        const Down<typename Kind::Word> &to) {
     to.by_panel(columns, [&](long begin, long end) {
         auto *panel = to.at(begin, 0);
         for (long r = 0; r < rows; r += Kind::PAIR, panel += to.panel)
             for (long n = begin; n < end; n += LANES) {
                 const float *here = from + r * row_size + n;
-                Kind::words(here, r + 1 < rows ? here + row_size : zeros, panel + (n - begin));
+                Vec words = Kind::words(load(here), r + 1 < rows ? load(here + row_size) : Vec{});
+                std::memcpy(panel + (n - begin), &words, sizeof words);
             }
     });
 }
@@ -228,7 +232,6 @@ static void steer(const Network &net, const typename Kind::Word *packed, const f
                   const float *x, const float *context, Scratch &at, float *theta, long theta_row,
                   const Kept<typename Kind::Word> &kept, float *given) {
     typedef typename Kind::Word Word;
-    static const float zeros[LANES] = {0};
     long wide = at.width, size = padded(net.ins[0]), depth = 0;
     look(net, rows, x, context, at.input, wide);
     float *h = at.input, *stream = at.stream;
@@ -240,7 +243,7 @@ static void steer(const Network &net, const typename Kind::Word *packed, const f
             const float *from = step == DIRECT ? at.input : h;
             long ins = padded(net.ins[k]), outs = padded(net.outs[k]);
             const Word *a = as_words<Kind>(from, rows, wide, ins, (Word *)at.words, wide);
-            if (kept.start) keep<Kind>(from, rows, wide, ins, kept.of(k), zeros);
+            if (kept.start) keep<Kind>(from, rows, wide, ins, kept.of(k));
             bool out = straight && s + 1 == net.n_steps;
             float *to = out ? theta : step == DIRECT ? h : stream;
             long to_row = out ? theta_row : wide;
@@ -289,7 +292,6 @@ static void steer_back(const Network &net, const typename Kind::Word *packed, lo
                        const Kept<const typename Kind::Word> &kept, const float *given,
                        const Kept<typename Kind::Word> &reached, bool to_input) {
     typedef typename Kind::Word Word;
-    static const float zeros[LANES] = {0};
     long wide = at.width, depth = 0, activations = 0;
     for (long s = 0; s < net.n_steps; s++) activations += net.steps[2 * s] == ACTIVATION;
     float *g = at.stream, *stream = at.other;
@@ -300,7 +302,7 @@ static void steer_back(const Network &net, const typename Kind::Word *packed, lo
         long step = net.steps[2 * s], k = net.steps[2 * s + 1];
         if (step == LINEAR || step == DIRECT) {
             long ins = padded(net.ins[k]), outs = padded(net.outs[k]);
-            keep<Kind>(g, rows, wide, outs, reached.of(k), zeros);
+            keep<Kind>(g, rows, wide, outs, reached.of(k));
             if ((s == first || step == DIRECT) && !to_input) continue;
             const Word *a = as_words<Kind>(g, rows, wide, outs, (Word *)at.words, wide);
             long words = (net.outs[k] + Kind::PAIR - 1) / Kind::PAIR;

@@ -24,9 +24,9 @@ struct Single {
     static inline Word word(const float *from) { return *from; }
     static inline Vec multiply(Vec sum, Word a, Vec b) { return fma(all(a), b, sum); }
     // A vector of words from some columns of one row (of two for pairs).
-    static inline void words(const float *row, const float *, Word *to) { store(to, load(row)); }
-    // A vector of words along a row: pairs of neighbours.
-    static inline void along(const float *row, Word *to) { store(to, load(row)); }
+    static inline Vec words(Vec row, Vec) { return row; }
+    // A vector of words along a row: pairs of neighbours, of two vectors of numbers.
+    static inline Vec along(const Vec *numbers) { return *numbers; }
     static inline Word one() { return 1.0f; }
 };
 
@@ -41,13 +41,12 @@ struct Pair {
     static inline Bits rounded(Vec x) {
         return __builtin_convertvector((Half)_mm512_cvtneps_pbh((__m512)x), Bits);
     }
-    static inline void words(const float *row, const float *next, Word *to) {
-        Bits both = rounded(load(row)) | (rounded(load(next)) << 16);
-        std::memcpy(to, &both, sizeof both);
-    }
-    static inline void along(const float *row, Word *to) {
-        __m512bh both = _mm512_cvtne2ps_pbh((__m512)load(row + LANES), (__m512)load(row));
-        std::memcpy(to, &both, sizeof both);
+    static inline Vec words(Vec row, Vec next) { return (Vec)(rounded(row) | (rounded(next) << 16)); }
+    static inline Vec along(const Vec *numbers) {
+        __m512bh both = _mm512_cvtne2ps_pbh((__m512)numbers[1], (__m512)numbers[0]);
+        Vec found;
+        std::memcpy(&found, &both, sizeof found);
+        return found;
     }
     static inline Word one() { return 0x3f803f80u; }
 };

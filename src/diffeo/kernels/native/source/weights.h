@@ -12,43 +12,40 @@ template <typename Kind>
 static void pack(const Network &net, long k, long n, long count, const float *weight, const uint8_t *mask,
                  bool both_ways, typename Kind::Word *packed) {
     typedef typename Kind::Word Word;
-    static const float zeros[LANES] = {0};
     long ins = net.ins[k], outs = net.outs[k];
     long forth = (ins + Kind::PAIR - 1) / Kind::PAIR, back = (outs + Kind::PAIR - 1) / Kind::PAIR;
     long panel = n / net.forth_panel[k] * net.forth_panel[k];
     long vectors = std::min<long>(net.forth_panel[k], padded(outs) - panel) / LANES;
     Word *to = packed + net.forth[k] + panel * forth + (n - panel);
-    float rows[LANES][2 * LANES];
-    Word words[LANES], line[LANES];
-    Vec square[LANES];
+    Vec rows[LANES][Kind::PAIR], square[LANES];
     // A step along the inputs fills a vector of words: of one number each, or of two.
     for (long i = 0; i < ins; i += LANES * Kind::PAIR) {
         for (long r = 0; r < LANES; r++)
             for (long h = 0; h < Kind::PAIR; h++) {
                 long at = i + h * LANES, left = ins - at;
-                Vec some{};
-                if (r < count && left > 0) {
-                    some = load_part(weight + (n + r) * ins + at, left);
-                    if (mask) some = allowed(mask + (n + r) * ins + at, left) ? some : Vec{};
-                }
-                store(rows[r] + h * LANES, some);
+                rows[r][h] = Vec{};
+                if (r >= count || left <= 0) continue;
+                rows[r][h] = load_part(weight + (n + r) * ins + at, left);
+                if (mask) rows[r][h] = allowed(mask + (n + r) * ins + at, left) ? rows[r][h] : Vec{};
             }
         // Forth: the sum runs along the inputs; a panel's columns are outputs.
-        for (long r = 0; r < LANES; r++) {
-            Kind::along(rows[r], words);
-            std::memcpy(square + r, words, sizeof(Vec));
-        }
+        for (long r = 0; r < LANES; r++) square[r] = Kind::along(rows[r]);
         turn(square);
-        for (long j = 0; j < LANES && i / Kind::PAIR + j < forth; j++)
-            std::memcpy(to + (i / Kind::PAIR + j) * vectors * LANES, square + j, sizeof(Vec));
+        const long here = i / Kind::PAIR;
+        if (here + LANES <= forth) {
+#pragma GCC unroll 16
+            for (long j = 0; j < LANES; j++) store((float *)to + (here + j) * vectors * LANES, square[j]);
+        } else {
+            for (long j = 0; here + j < forth; j++) store((float *)to + (here + j) * vectors * LANES, square[j]);
+        }
         // Back: the sum runs along the outputs; a panel's columns are inputs.
         for (long h = 0; both_ways && h < Kind::PAIR && i + h * LANES < padded(ins); h++) {
             long at = i + h * LANES, from = at / net.back_panel[k] * net.back_panel[k];
             long wide = std::min<long>(net.back_panel[k], padded(ins) - from);
             Word *start = packed + net.back[k] + from * back + (at - from);
             for (long r = 0; r < LANES && n + r < outs; r += Kind::PAIR) {
-                Kind::words(rows[r] + h * LANES, r + 1 < LANES ? rows[r + 1] + h * LANES : zeros, line);
-                std::memcpy(start + (n + r) / Kind::PAIR * wide, line, sizeof(Vec));
+                Vec line = Kind::words(rows[r][h], r + 1 < LANES ? rows[r + 1][h] : Vec{});
+                store((float *)start + (n + r) / Kind::PAIR * wide, line);
             }
         }
     }
@@ -176,7 +173,7 @@ struct Crossing {
 
 // The gradient of a layer's weight where one side is often 0: of outputs [begin, end), each with panels of inputs, or,
 // where it is inputs that are often 0, of inputs [begin, end) with panels of outputs.
-static void weigh_skipping(const Network &net, long k, long begin, long end, long rows, const Down<const float> &kept,
+static inline void weigh_skipping(const Network &net, long k, long begin, long end, long rows, const Down<const float> &kept,
                            const Down<const float> &reached, bool more, const uint8_t *mask, float *weight,
                            Crossing &at) {
     const bool outputs = skips_outputs(net, k);
