@@ -6,6 +6,21 @@
 
 namespace diffeo {
 
+// A square of a weight that is there whole: turned over its diagonal for the way forth, as it is for the way back.
+__attribute__((noinline)) static void pack_square(const float *weight, long row, float *forth, long forth_row, float *back,
+                                                  long back_row) {
+    Vec square[LANES];
+#pragma GCC unroll 16
+    for (long r = 0; r < LANES; r++) square[r] = load(weight + r * row);
+    if (back) {
+#pragma GCC unroll 16
+        for (long r = 0; r < LANES; r++) store(back + r * back_row, square[r]);
+    }
+    turn(square);
+#pragma GCC unroll 16
+    for (long j = 0; j < LANES; j++) store(forth + j * forth_row, square[j]);
+}
+
 // LANES rows [n, n + count) of a layer's weight (out, in), with its mask, into the panels for the way forth, and
 // for the way back with `both_ways`.
 template <typename Kind>
@@ -18,8 +33,17 @@ static void pack(const Network &net, long k, long n, long count, const float *we
     long vectors = std::min<long>(net.forth_panel[k], padded(outs) - panel) / LANES;
     Word *to = packed + net.forth[k] + panel * forth + (n - panel);
     Vec rows[LANES][Kind::PAIR], square[LANES];
+    long i = 0;
+    if constexpr (Kind::PAIR == 1)
+        for (; count == LANES && !mask && i + LANES <= ins; i += LANES) {
+            const long from = i / net.back_panel[k] * net.back_panel[k];
+            const long wide = std::min<long>(net.back_panel[k], padded(ins) - from);
+            Word *start = packed + net.back[k] + from * back + (i - from) + n * wide;
+            pack_square(weight + n * ins + i, ins, to + i * vectors * LANES, vectors * LANES,
+                        both_ways ? start : nullptr, wide);
+        }
     // A step along the inputs fills a vector of words: of one number each, or of two.
-    for (long i = 0; i < ins; i += LANES * Kind::PAIR) {
+    for (; i < ins; i += LANES * Kind::PAIR) {
         for (long r = 0; r < LANES; r++)
             for (long h = 0; h < Kind::PAIR; h++) {
                 long at = i + h * LANES, left = ins - at;
