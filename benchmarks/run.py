@@ -122,8 +122,11 @@ class Run:
 
     def speed(self) -> Iterator[dict[str, Any]]:
         """Measure the cases with goals, and the floor of the training steps."""
-        workers = handles([*self.options.libraries, *FLOORS], self.options.threads)
         instructions = machine.facts()["instructions"]
+        # Without instructions for it, products of bfloat16 bound nothing and take minutes.
+        half = self.gpu or {"avx512_bf16", "amx_bf16"} & set(instructions)
+        floors = [name for name in FLOORS if half or "bfloat16" not in name]
+        workers = handles([*self.options.libraries, *floors], self.options.threads)
         found: list[dict[str, Any]] = []
         matching = [c for c in cases.speed(self.options.quick) if self.options.match in c.name]
         for case in self.within("speed", matching):
