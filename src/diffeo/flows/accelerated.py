@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from diffeo.bijections import Bijection, Chain, Inverse
-from diffeo.bijections.fused import Fused, listened_to, step_of
+from diffeo.bijections.fused import Fused, launched, listened_to, step_of
 from diffeo.bijections.rearranged import Rearranged
 from diffeo.kernels.native import Pool
 
@@ -19,9 +19,14 @@ _KNOWN: weakref.WeakKeyDictionary[Any, tuple[tuple[Any, ...], Bijection, Any]] =
 def accelerated(bijection: Bijection, *, half: bool = False, training: bool = False) -> Bijection:
     """Return ``bijection`` with every layer fused that can be; the same object where none can.
 
-    Both share their parameters and all other layers: what trains one trains the other. With ``half``, the
-    products of matrices inside conditioners are of bfloat16; values, sums, laws and log-determinants stay
-    float32. ``training`` says whether conditioners that drop units do.
+    Both share their parameters and all other layers: what trains one trains the other. On a GPU it is the
+    rational-quadratic law that is fused, by Triton, and nothing else.
+
+    Args:
+        bijection: the map.
+        half: whether the processor's kernels take the products of matrices inside conditioners in bfloat16;
+            values, sums, laws and log-determinants stay float32.
+        training: whether conditioners that drop units do.
 
     >>> from diffeo.flows import RealNVP
     >>> flow, x = RealNVP(3, couplings=2).eval(), torch.ones(4, 3)
@@ -44,7 +49,7 @@ def evaluated(flow: torch.nn.Module, bijection: Bijection) -> Bijection:
     # One part alone may train: units are then dropped in an evaluation on purpose.
     training = any(module.training for module in modules)
     laws = [module.__dict__.get("law") for module in modules]
-    made_of = training, *map(id, [*modules, *laws, *parameters]), *(p.dtype for p in parameters)
+    made_of = training, *map(id, [*modules, *laws, *parameters]), *((p.dtype, p.device) for p in parameters)
     known = _KNOWN.get(flow)
     if known is None or known[0] != made_of:
         # What it was made of is held, so that nothing else is given its number.
@@ -79,4 +84,6 @@ def _fused(part: Bijection, pool: Pool, half: bool, training: bool) -> Bijection
             parts.append(new)
         return part if same else Chain(*parts, memory=part.memory)
     step = step_of(part, pool, half=half, training=training)
-    return part if step is None else Fused([step], pool)
+    if step is not None:
+        return Fused([step], pool)
+    return launched(part) or part

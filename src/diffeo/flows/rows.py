@@ -14,7 +14,9 @@ from torch import Tensor
 
 from diffeo.flows.accelerated import evaluated
 from diffeo.flows.parts import rows_together
+from diffeo.kernels import triton
 from diffeo.kernels.native import kept, library
+from diffeo.kernels.recorded import transformed
 from diffeo.kernels.tiles import TILE
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ def through(flow: Flow, value: Tensor, context: Tensor | None, *, inverse: bool)
     if context is not None and context.shape[:-1] != batch:
         # Not asked where shapes agree: the first call of it imports torch's compiler, which takes seconds.
         batch = torch.broadcast_shapes(batch, context.shape[:-1])
-    if torch.is_grad_enabled() or torch.compiler.is_compiling() or _transformed(value):
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or transformed(value):
         return (bijection.inverse if inverse else bijection)(value, context)
     if _kernels(flow, batch.numel()):
         bijection = evaluated(flow, bijection)
@@ -56,19 +58,11 @@ def through(flow: Flow, value: Tensor, context: Tensor | None, *, inverse: bool)
 
 def _kernels(flow: Flow, rows: int) -> bool:
     """Return whether the kernels are there for this flow, compiling them where that is worth it."""
-    if flow.dtype != torch.float32 or flow.base.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+    device = flow.base.device.type
+    if flow.dtype != torch.float32 or device not in ("cpu", "cuda") or torch.is_autocast_enabled(device):
         return False
+    if device == "cuda":
+        return triton.available()
     if not kept() and rows * sum(p.numel() for p in flow.parameters()) < WORTH:
         return False
     return library() is not None
-
-
-def _transformed(value: Tensor) -> bool:
-    """Return whether operations are recorded or transformed: they would not see what the kernels do."""
-    recorders: int = torch._C._len_torch_dispatch_stack()  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
-    if recorders or torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
-        return True
-    functorch = torch._C._functorch  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
-    if functorch.peek_interpreter_stack() is not None or type(value) not in (Tensor, torch.nn.Parameter):
-        return True
-    return torch.autograd.forward_ad._current_level >= 0  # pyright: ignore[reportPrivateUsage]

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from diffeo.bijections import Bijection, Inverse
-from diffeo.bijections.fused import Fused, listened_to
+from diffeo.bijections.fused import Fused, Launched, listened_to
 from diffeo.errors import DiffeoError
 from diffeo.registry import to_spec
 
@@ -120,7 +120,8 @@ class Block(Bijection):
 def block_of(layer: Bijection) -> Bijection:
     """Return the layer as a block, or as it is where it has nothing to train or is compiled already."""
     trained = any(p.requires_grad for p in layer.parameters())
-    return Block(layer) if trained and not isinstance(layer, Fused) else layer
+    known = isinstance(layer, Fused) or isinstance(getattr(layer, "law", None), Launched)
+    return Block(layer) if trained and not known else layer
 
 
 def settle(blocks: Sequence[Block], loss: Callable[[], object], sizes: Sequence[int]) -> int:

@@ -15,6 +15,7 @@ from diffeo.conditioners import Conditioner, OrderedConditioner
 from diffeo.conditioners.ordered import Graph
 from diffeo.flows import Flow
 from diffeo.flows.accelerated import accelerated
+from diffeo.kernels import triton
 from diffeo.kernels.native import has_bfloat16, library
 from diffeo.objectives import Objective
 from diffeo.training.blocks import Block, block_of
@@ -45,10 +46,10 @@ def computed(flow: Flow, objective: Objective, config: TrainConfig) -> Computed:
     """Return what the steps of a fit go through.
 
     With ``compile="auto"`` couplings and autoregressive layers go through the compiled kernels where there
-    are any for them, which are built here if they are not kept yet; an objective that differentiates twice
-    is computed by torch. It is decided before the first step, by the flow and the machine alone, so that
-    the same seed gives the same weights. With ``compile="blocks"`` the layers that they do not know are
-    made into blocks, which are torch's until they are settled.
+    are any for them (on a GPU, their law does), which are built here if they are not kept yet; an objective
+    that differentiates twice is computed by torch. It is decided before the first step, by the flow and the
+    machine alone, so that the same seed gives the same weights. With ``compile="blocks"`` the layers that
+    they do not know are made into blocks, which are torch's until they are settled.
     """
     device = flow.base.device.type
     double = flow.dtype == torch.float64
@@ -64,8 +65,8 @@ def computed(flow: Flow, objective: Objective, config: TrainConfig) -> Computed:
     )
     precision = "bfloat16" if half else "float32"
     bijection, kernels = flow.bijection, "torch"
-    if config.compile != "off" and objective.first_order and device == "cpu" and library() is not None:
-        native = half and has_bfloat16()
+    if config.compile != "off" and objective.first_order and _has_kernels(device):
+        native = half and device == "cpu" and has_bfloat16()
         bijection = accelerated(bijection, half=native, training=True)
         kernels = "torch" if bijection is flow.bijection else "compiled"
     if config.precision == "auto" and device == "cpu" and kernels == "torch":
@@ -90,6 +91,10 @@ def _in_blocks(found: Computed, flow: Flow, objective: Objective, config: TrainC
         return found
     through = Flow(found.flow.base, bijection).train(found.flow.training)
     return Computed(through, found.precision, found.kernels, blocks)
+
+
+def _has_kernels(device: str) -> bool:
+    return triton.available() if device == "cuda" else device == "cpu" and library() is not None
 
 
 def _has_bfloat16(device: str) -> bool:

@@ -1,7 +1,8 @@
 """The layers that most flows are made of, in few passes over memory."""
 
+from diffeo.bijections.fused.launched import Launched, launched
 from diffeo.bijections.fused.layer import Fused, Step, step_of
 from diffeo.bijections.fused.network import listened_to
 from diffeo.bijections.fused.sink import Sink
 
-__all__ = ["Fused", "Sink", "Step", "listened_to", "step_of"]
+__all__ = ["Fused", "Launched", "Sink", "Step", "launched", "listened_to", "step_of"]
