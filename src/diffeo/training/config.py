@@ -48,6 +48,9 @@ class TrainConfig:
             takes a minute or more, and seconds where torch has it on disk (``TORCHINDUCTOR_CACHE_DIR``): it
             is for long runs. A layer that cannot be compiled, or is then not as right, stays as it is (the
             log "diffeo" says why), and so does a flow with constant memory.
+        graphs: whether whole steps are recorded as CUDA graphs and replayed, so that a step is one launch,
+            which is for small flows on a GPU. For maximum likelihood alone, and layers that do not wait for
+            the device. The weights are those of a fit without, but for rounding.
         time_budget: seconds after which training stops; the learning rate then follows the clock.
         max_bad_steps: steps whose loss or gradient is not finite that are forgiven in a run.
         checkpoint_every: steps between saves, where ``fit`` is given a checkpoint.
@@ -77,6 +80,7 @@ class TrainConfig:
     device: str = "auto"
     precision: str = "auto"
     compile: str = "auto"
+    graphs: bool = False
     time_budget: float | None = None
     max_bad_steps: int = 10
     checkpoint_every: int = 500
@@ -100,7 +104,15 @@ class TrainConfig:
         number("averaging", self.averaging, least=0, below=1)
         one_of("precision", self.precision, ("auto", "float32", "bfloat16", "float64"))
         one_of("compile", self.compile, ("auto", "blocks", "off"))
-        check_precision(self.precision, chosen_device(self.device))
+        if not isinstance(self.graphs, bool):
+            raise ConfigError(f"graphs={self.graphs!r:.100} must be True or False.")
+        device = chosen_device(self.device)
+        check_precision(self.precision, device)
+        if self.graphs and device.type != "cuda":
+            raise ConfigError(
+                f"graphs={self.graphs!r} on device={str(device)!r}; expected a CUDA device for it: pass "
+                "graphs=False, or fit where there is a GPU."
+            )
 
 
 def chosen_device(name: str) -> torch.device:

@@ -18,6 +18,7 @@ from diffeo.training.blocks import settle
 from diffeo.training.compute import computed
 from diffeo.training.config import TrainConfig
 from diffeo.training.flat import flats_of, has_fused, norm_of
+from diffeo.training.graphs import CudaRecorder, Graphs, check_graphs
 from diffeo.training.plan import Plan
 from diffeo.training.seeds import derived_seed, generator, seed_step
 from diffeo.training.split import Rows
@@ -84,6 +85,10 @@ class Optimisation:
         self.parameters = [p for p in flow.parameters() if p.requires_grad]
         self.gated = has_fused(self.parameters)
         self.flats = flats_of(self.parameters, config.weight_decay, fused=self.gated)
+        self._graphs: Graphs | None = None
+        if config.graphs:
+            check_graphs(objective, self.device, gated=self.gated)
+            self._graphs = Graphs(self._step, CudaRecorder(self.device))
         self._sink = Sink(place for flat in self.flats for place in flat.places())
         for part in self._computed.flow.modules():
             if isinstance(part, Fused):
@@ -92,6 +97,7 @@ class Optimisation:
         self.rate, self.begun = 0.0, time.perf_counter()
         self.average: dict[str, Tensor] = {}
         self._averages: list[Tensor] = []
+        self._buffers: list[tuple[Tensor, Tensor]] = []
         if config.averaging:
             self._averages = [flat.weights.clone() for flat in self.flats]
             self.average = self._named_averages()
@@ -117,6 +123,7 @@ class Optimisation:
 
     def close(self) -> None:
         """Give the parameters back the storage that they had, with their values as they are now."""
+        self._graphs = None
         for flat in self.flats:
             flat.detach()
 
@@ -173,7 +180,8 @@ class Optimisation:
         self.flow.train()
         self._computed.flow.train()
         self._bad.zero_()
-        buffers = self._averaged_buffers()
+        self._buffers = self._averaged_buffers()
+        take = self._graphs or self._step
         found: list[tuple[Tensor, Tensor]] = []
         for step in range(first, last):
             self.rate = rate(step)
@@ -181,13 +189,12 @@ class Optimisation:
             seed_step(self.config.seed, step, self.device)
             # Early on the average follows closely: (1 + k) / (10 + k), as in TensorFlow's.
             weight = 1 - min(self.config.averaging, (1 + step) / (10 + step))
-            found.append(self._step(batch, self.rate, weight, buffers))
+            found.append(take(batch, self.rate, weight))
+            self._tell()
         losses, norms = zip(*found, strict=True)
         return torch.stack(losses).to(self.train.x.dtype), torch.stack(norms).to(self.train.x.dtype)
 
-    def _step(
-        self, batch: Batch, rate: float, weight: float, buffers: list[tuple[Tensor, Tensor]]
-    ) -> tuple[Tensor, Tensor]:
+    def _step(self, batch: Batch, rate: float | Tensor, weight: float | Tensor) -> tuple[Tensor, Tensor]:
         """Take one step; return its loss and the norm of its gradient."""
         for p in self.parameters:
             p.grad = None
@@ -205,10 +212,9 @@ class Optimisation:
             for flat in self.flats:
                 flat.update(rate, scale, self._bad)
             for average, flat in zip(self._averages, self.flats, strict=False):
-                average.lerp_(flat.weights, weight)
-            for average, live in buffers:
-                average.lerp_(live, weight)
-        self._tell()
+                average.lerp_(flat.weights, _like(weight, average))
+            for average, live in self._buffers:
+                average.lerp_(live, _like(weight, average))
         return loss, norm
 
     def _backward(self, batch: Batch) -> tuple[Tensor, Set[int]]:
@@ -253,6 +259,8 @@ class Optimisation:
     @torch.no_grad()
     def restore(self, tensors: Tensors) -> None:
         """Put captured copies back; they stay as they are."""
+        if self._graphs is not None:
+            self._graphs.forget()
         for flat in self.flats:
             flat.attach()
             flat.load_moments(tensors.optimizer)
@@ -275,6 +283,10 @@ class Optimisation:
         finally:
             load_weights(self.flow, own)
             self._tell()
+
+
+def _like(weight: float | Tensor, tensor: Tensor) -> float | Tensor:
+    return weight.to(tensor.dtype) if isinstance(weight, Tensor) else weight
 
 
 def _deviation(x: Tensor) -> Tensor:

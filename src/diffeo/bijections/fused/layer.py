@@ -122,10 +122,10 @@ def step_of(layer: Bijection, pool: Pool, *, half: bool = False, training: bool 
         return None
     assert isinstance(layer, Coupling | Autoregressive)
     compiled, conditioner = layer.law.compiled(), layer.conditioner
-    if compiled is None or conditioner.event_shape is not None or library() is None:
+    if compiled is None or conditioner.event_shape is not None:
         return None
     found = network_of(conditioner, training=training)
-    if found is None:
+    if found is None or library() is None:  # asked last: it compiles them
         return None
     network, parameters = found
     features, context = layer.event_shape[0], conditioner.context
