@@ -31,8 +31,8 @@ def found(
     else:
         k, left, width = bin_of(row, live, near, zero, BINS, BOUND, MIN_BIN, True)
         k, bottom, height = bin_of(row + BINS, live, near, k, BINS, BOUND, MIN_BIN, False)
-    bent_first = tanh(raw_slope(row, k, live, BINS, MATCHING) / STEEPEST)
-    bent_last = tanh(raw_slope(row, k + 1, live, BINS, MATCHING) / STEEPEST)
+    bent_first = tanh(tl.div_rn(raw_slope(row, k, live, BINS, MATCHING), STEEPEST))
+    bent_last = tanh(tl.div_rn(raw_slope(row, k + 1, live, BINS, MATCHING), STEEPEST))
     if INVERSE:
         first, last = tl.exp(STEEPEST * bent_first), tl.exp(STEEPEST * bent_last)
         xi = root(height, tl.div_rn(height, width), first, last, near - bottom)
@@ -77,7 +77,8 @@ def forward(
     log_tail = tl.zeros_like(given)
     if MATCHING:
         right = given > 0.0
-        log_edge = STEEPEST * tanh(raw_slope(row, tl.where(right, BINS, 0), live, BINS, True) / STEEPEST)
+        raw_edge = raw_slope(row, tl.where(right, BINS, 0), live, BINS, True)
+        log_edge = STEEPEST * tanh(tl.div_rn(raw_edge, STEEPEST))
         corner = tl.where(right, BOUND, -BOUND)
         shift = tl.where(tl.abs(given) <= SAFE, corner * (1.0 - tl.exp(log_edge)), 0.0)
         if INVERSE:
@@ -158,7 +159,8 @@ def backward(
     to_tail = to_value
     if MATCHING:
         right = given > 0.0
-        bent_edge = tanh(raw_slope(row, tl.where(right, BINS, 0), live, BINS, True) / STEEPEST)
+        raw_edge = raw_slope(row, tl.where(right, BINS, 0), live, BINS, True)
+        bent_edge = tanh(tl.div_rn(raw_edge, STEEPEST))
         corner = tl.where(right, BOUND, -BOUND)
         slope = tl.exp(-STEEPEST * bent_edge if INVERSE else STEEPEST * bent_edge)
         to_tail = to_value * slope
