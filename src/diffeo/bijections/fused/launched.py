@@ -17,7 +17,7 @@ from diffeo.kernels import triton
 from diffeo.kernels.native import Compiled
 from diffeo.laws import Law
 
-#: Rows that a law is tried on; by how much more than torch's own float32 it may be off, and how much anyway.
+#: Rows that a law is tried on; how many times as far off as torch it may be, and how far anyway.
 TRIED, SLACK, ROUNDING = 256, 4.0, 1e-5
 
 
