@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 BENCH := .venv-bench
 
-.PHONY: run test proofs lint format reliability audit-rates bench bench-tables bench-images clean
+.PHONY: run test proofs lint format reliability audit-rates triton bench bench-tables bench-images clean
 
 run: $(STAMP)
 	$(BIN)/diffeo demo
@@ -31,6 +31,15 @@ format: $(STAMP)
 
 reliability: $(STAMP)
 	$(BIN)/python scripts/reliability.py --json results/reliability.json
+
+# The spline's kernels for GPUs, by Triton's interpreter and its compiler, without a GPU. `make test` leaves them out where
+# Triton is not there: it is large, and comes with torch's builds for CUDA.
+triton: .triton/installed
+	PYTHONPATH=.triton $(BIN)/python -m pytest tests/fused/test_triton.py
+
+.triton/installed: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .triton 'triton>=3.2'
+	touch $@
 
 # The peers go into an environment of their own. QUICK=1 takes under ten minutes on a quiet machine; GPU=1
 # measures the GPU; ONLY and DATA are the options of benchmarks/run.py, which has more.
@@ -70,4 +79,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv $(BENCH) .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv $(BENCH) .triton .pytest_cache .ruff_cache .hypothesis build dist
