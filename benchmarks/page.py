@@ -154,8 +154,8 @@ def _floors(cases: list[dict[str, Any]]) -> str:
     head = ["training step", "library", "precision", "products alone", "ratio", "goal", "met"]
     return (
         "## Against the matrix products\n\nThe forward product and the two backward products of every "
-        "linear layer of our flow, at the precision of the library in the row, by the fastest route. Who leaves out "
-        "what ReLU made 0 may take less.\n\n" + _table(head, rows)
+        "linear layer of our flow, at the precision of the library in the row, by the fastest route. "
+        "Who leaves out what ReLU made 0 may take less.\n\n" + _table(head, rows)
     )
 
 
