@@ -1,11 +1,17 @@
 """Images that need no memory: an .npy that is mapped, rows that a fit reads from a file."""
 
+import functools
+import tempfile
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from diffeo.errors import DataError, FileError
 from diffeo.images import Images, image_model, read
+from diffeo.images.data import folder as folders
+from diffeo.images.data.room import room_for
 from diffeo.images.model.streaming import streamed
 from diffeo.training import TrainConfig
 from diffeo.training.split import SAMPLE, SAMPLE_NUMBERS, Rows
@@ -90,3 +96,22 @@ def test_too_few_images_are_told():
         streamed(Images(np.zeros((1, 1, 2, 2), np.uint8)), torch.float32, 0),
     ):
         pass
+
+
+def test_a_large_folder_is_decoded_into_a_file_that_has_no_name(digits, tmp_path, monkeypatch):
+    for k in range(5):
+        Image.fromarray(digits.pixels[k, 0]).save(tmp_path / f"{k}.png")
+    monkeypatch.setattr(folders, "room_for", functools.partial(room_for, large=320))
+    passing = tmp_path / "passing"
+    passing.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(passing))
+    found = read(tmp_path)
+    assert isinstance(found.pixels, np.memmap)
+    assert list(passing.iterdir()) == []
+    np.testing.assert_array_equal(found.pixels, digits.pixels[:5])
+
+
+def test_no_room_for_a_large_folder_is_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(FileError, match=r"cannot hold .* of decoded images .*set TMPDIR"):
+        room_for((4, 4), large=16)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from diffeo.errors import ConfigError, DataError
 from diffeo.images.data.images import Images
+from diffeo.images.data.room import room_for
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -68,7 +69,7 @@ def from_files(
     """Return the images of these files, all of one size and number of channels."""
     names = [file.relative_to(root).as_posix() for file in files]
     first = _pixels_of(files[0])
-    pixels = np.empty((len(files), *first.shape), np.uint8)
+    pixels = room_for((len(files), *first.shape))
     pixels[0] = first
     for k, file in enumerate(files[1:], start=1):
         found = _pixels_of(file)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 from collections.abc import Generator
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -16,6 +14,7 @@ from torch import Tensor
 
 from diffeo.errors import ConfigError, DataError, FileError
 from diffeo.images.data import Images
+from diffeo.images.data.room import reserve
 from diffeo.images.model.cells import with_noise
 
 #: Images that are made into rows at a time.
@@ -73,19 +72,10 @@ def _mapped(
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="diffeo-rows-", dir=scratch))
         path = Path(folder) / "rows"
         with open(path, "wb") as file:  # its room is taken now: a full disk would kill whoever writes a map
-            _reserve(file, size * dtype.itemsize)
+            reserve(file, size * dtype.itemsize)
     except OSError as error:
         raise FileError(
             f"scratch={str(scratch)!r} cannot hold a file of {size * dtype.itemsize / 2**30:.2f} GiB "
             f"({error.strerror}); expected a folder with that much room: name one, or pass None."
         ) from error
     return torch.from_file(str(path), shared=True, size=size, dtype=dtype).reshape(shape)
-
-
-def _reserve(file: BinaryIO, size: int) -> None:
-    """Take the room for ``size`` bytes; where the system has no call for it, by writing them."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file.fileno(), 0, size)
-        return
-    for start in range(0, size, 2**24):
-        file.write(bytes(min(2**24, size - start)))
