@@ -107,7 +107,7 @@ static void skipping_product(long rows, const float *a, long a_row, const float 
                              bool rectified) {
     uint64_t live[MOST_ROWS];
     const long words = (depth + BITS - 1) / BITS;
-    // Bits of a word are found again for each panel only where there are several: they take a fortieth of its time.
+    // Bits are found again for each panel, in a fortieth of its time: kept, they would need room for the whole sum.
     for (long n = 0; n < columns; n += panel, ranges += 2) {
         const long width = std::min(panel, columns - n), begin = ranges[0], end = ranges[1];
         const long first = begin / BITS, last = std::max(first, (end - 1) / BITS);
