@@ -32,15 +32,17 @@ def _protocol(records: Sequence[dict[str, Any]]) -> str:
         f"Measured on {machine['processor']}, {machine['cores']} cores, {machine['date']}, torch "
         f"{machine['versions'].get('torch', '?')}. Test images are dequantised by uniform noise, drawn "
         f"{DRAWS} times each; the figure is an upper bound of −log₂ P(image) / dimensions, through all "
-        f"preprocessing. Lower is better. Of {len(records)} fits, {loud} began while others used more than "
+        f"preprocessing; K = {DRAWS} is the closer bound of these draws together. Lower is better. Of "
+        f"{len(records)} fits, {loud} began while others used more than "
         f"{QUIET:.0%} of the processors: their steps would be more on a quiet machine."
     )
 
 
 def _table(records: Sequence[dict[str, Any]]) -> str:
     lines = [
-        "| method | bits/dim | seeds | nats of y in [0, 1] | steps | seconds | parameters | published |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        f"| method | bits/dim | K = {DRAWS} | seeds | nats of y in [0, 1] | steps | seconds | parameters | "
+        "published |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     groups: dict[tuple[str, float], list[dict[str, Any]]] = {}
     for record in records:
@@ -48,9 +50,11 @@ def _table(records: Sequence[dict[str, Any]]) -> str:
     for (method, _), those in sorted(groups.items(), key=_mean):
         published = PUBLISHED.get((those[0]["set"], method))
         spread = f" ± {statistics.stdev(r['bits'] for r in those):.3f}" if len(those) > 1 else ""
+        weighted = [r["weighted bits"] for r in those if "weighted bits" in r]  # older fits lack them
+        closer = f"{statistics.mean(weighted):.3f}" if len(weighted) == len(those) else ""
         lines.append(
-            f"| {method} | {statistics.mean(r['bits'] for r in those):.3f}{spread} | {len(those)} | "
-            f"{statistics.mean(r['nats'] for r in those):.1f} | "
+            f"| {method} | {statistics.mean(r['bits'] for r in those):.3f}{spread} | {closer} | "
+            f"{len(those)} | {statistics.mean(r['nats'] for r in those):.1f} | "
             f"{statistics.mean(r['steps'] for r in those):.0f} | "
             f"{statistics.mean(r['seconds'] for r in those):.0f} | {those[0]['parameters']:,} | "
             f"{'' if published is None else published} |"

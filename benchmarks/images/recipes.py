@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from diffeo import images
-from diffeo.bijections import Chain, Logit, Standardize
+from diffeo.bijections import Standardize
 from diffeo.flows import Flow
 
 #: Settings of each flow, by set.
@@ -28,6 +28,7 @@ SETTINGS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     },
     "mnist": {
         "NICE": images.NICE_SETTINGS["mnist"],
+        "NICE standardised": images.NICE_SETTINGS["mnist"],
         "RealNVP": {"scales": 2, "width": 32, "blocks": 4},
         "Glow": {"levels": 2, "steps": 16, "width": 128},
         "TarFlow": {"patch": 4, "width": 128, "transforms": 4, "blocks": 4, "heads": 4},
@@ -57,9 +58,15 @@ PUBLISHED: Mapping[tuple[str, str], float] = {
 ALPHA = 0.05
 
 
-def built(name: str, chosen: str, shape: tuple[int, int, int]) -> Flow:
-    """Return the flow of pixels in (0, 1), each in units of its own; NICE of MNIST has them as they are."""
-    flow: Flow = getattr(images, name)(shape, **SETTINGS[chosen][name])
-    if name == "NICE":
-        return flow if chosen == "mnist" else flow.then(Standardize(shape, "moments"))
-    return flow.then(Chain(Standardize(shape, "moments"), Logit(alpha=ALPHA, event_ndim=3)))
+def built(name: str, chosen: str, shape: tuple[int, int, int], levels: int) -> images.ImageModel:
+    """Return the model: pixels, or their logits, in units of each; "NICE" of MNIST has them as they are.
+
+    As published, the scales of pixels that are always black grow by the learning rate a step. "NICE
+    standardised" is the same flow, of pixels that the moments of the training images put in units of each.
+    """
+    kind = name.split()[0]
+    flow: Flow = getattr(images, kind)(shape, **SETTINGS[chosen][name])
+    if (name, chosen) != ("NICE", "mnist"):
+        flow = flow.then(Standardize(shape, "moments"))
+    pixels = "unit" if kind == "NICE" else "logit"
+    return images.image_model(shape, levels, flow=flow, pixels=pixels, alpha=ALPHA)

@@ -146,7 +146,7 @@ def test_arguments_of_the_wrong_type(small, argument, value):
         ("max_epochs", [0, -1, 1.5, True, "3"], "whole number of at least 1, or None"),
         ("max_steps", [0, 2.0], "whole number of at least 1, or None"),
         ("batch_size", [0, 1, 2.5], "whole number of at least 2, or None"),
-        ("learning_rate", [0, -1e-3, float("nan"), float("inf"), None, "a", True], "number above 0"),
+        ("learning_rate", [0, -1e-3, float("nan"), float("inf"), "a", True], "number above 0, or None"),
         ("weight_decay", [-1.0, None], "number of at least 0"),
         ("warmup", [-0.1, 1.0, None], "number of at least 0 and below 1"),
         ("clip_norm", [0, -1.0, float("inf")], "number above 0, or None"),

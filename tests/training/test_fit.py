@@ -211,7 +211,7 @@ def test_a_time_budget_ends_it(banana, small):
     assert 0.8 <= result.seconds <= time.perf_counter() - begun
     assert result.seconds < 3
     # The rate followed the clock down.
-    assert result.history[-1].learning_rate < 0.1 * result.config.learning_rate
+    assert result.history[-1].learning_rate < 0.1 * result.config.peak
 
 
 def test_the_last_evaluation_is_at_the_last_step(banana, small):

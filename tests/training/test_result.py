@@ -108,9 +108,23 @@ def test_windows_end_where_something_is_due():
         ends.append(step)
     assert ends == [32, 40, 64, 80, 96, 100]
     # Slow steps under a time budget are looked at one by one.
-    slow = plan_for(1000, TrainConfig(time_budget=10.0))
+    slow = plan_for(1000, TrainConfig(time_budget=10.0, evaluate_every=1000))
     assert slow.window_end(5, 1.0) == 6
     assert slow.steps is None
+    # Quick ones by the dozen, but for the end: half of what is left at most.
+    quick = 1 / 64
+    assert [slow.window_end(step, quick) - step for step in (0, 320, 608, 624, 638)] == [32, 32, 16, 8, 1]
+
+
+def test_where_the_clock_ends_a_run_batches_are_small_and_steps_large():
+    clock = TrainConfig(time_budget=60.0)
+    assert plan_for(1_000_000, clock).batches == -(-1_000_000 // 256)
+    assert clock.peak == 4e-3
+    for counted in (TrainConfig(time_budget=60.0, max_steps=10), TrainConfig(max_epochs=1)):
+        assert plan_for(1_000_000, counted).batches == -(-1_000_000 // 2048)
+        assert counted.peak == 2e-3
+    chosen = TrainConfig(time_budget=60.0, batch_size=512, learning_rate=1e-2)
+    assert (plan_for(51_200, chosen).batches, chosen.peak) == (100, 1e-2)
 
 
 def test_the_smaller_limit_ends_a_run():

@@ -7,14 +7,14 @@ import math
 from diffeo.tables.variable import Encoded
 
 #: Seconds for the smallest and the largest tables, and the cells (rows × columns) of the latter.
-_LEAST, _MOST, _MANY = 5.0, 110.0, 1_000_000
+_LEAST, _MOST, _MANY = 10.0, 110.0, 1_000_000
 
 #: Folds of few rows; seconds that a column takes to be read in each; the share of a budget for that.
 _SPLITS, _COLUMN, _READING = 5, 0.01, 0.5
 
 
 def budget_for(rows: Encoded, time_budget: float | None, max_steps: int | None) -> float:
-    """Return the seconds of a fit: those asked for, or 5 to 110 growing with the cells of the table.
+    """Return the seconds of a fit: those asked for, or 10 to 110 growing with the cells of the table.
 
     With ``max_steps`` the clock decides nothing: infinity, unless a budget is asked for too.
 

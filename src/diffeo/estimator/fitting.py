@@ -15,11 +15,11 @@ from torch import Tensor
 from diffeo.bijections import Bijection, Identity
 from diffeo.distributions import FullMixture
 from diffeo.estimator.classical import Fitted, fit_gaussian, fit_mixture
-from diffeo.estimator.halving import Run, race
+from diffeo.estimator.halving import Run, nats_of, race
 from diffeo.estimator.kernels import fit_kernel
 from diffeo.estimator.portfolio import Candidate, portfolio
 from diffeo.estimator.table import Table
-from diffeo.estimator.training import FEWEST, Report, scored, train
+from diffeo.estimator.training import FEWEST, Report, Trained, scored, train
 from diffeo.estimator.views import Array, seen
 from diffeo.flows import Flow
 from diffeo.kernels.native import library
@@ -175,34 +175,48 @@ def _raced(table: Table, run: Run, report: Report) -> Entry:
 def _folded(
     table: Table, candidates: Sequence[Candidate], clock: Clock, seed: int, report: Report
 ) -> list[Entry]:
-    """Return members of one flow a fold: what stops early leaves its time to those after it."""
-    entries: list[Entry] = []
-    most = len(candidates)
+    """Return members of one flow a fold.
+
+    Every candidate is trained on the first fold, the best of them on the others too; then the next best,
+    while there is time: what stops early leaves its time to those after it.
+    """
+    rest = len(table.folds) - 1
     if clock.steps is None:
-        most = int(clock.left / (SHORTEST * len(table.folds)))
+        most = max(0, int(clock.left / SHORTEST) - rest)
         if most < len(candidates):
-            report(f"{clock.left:.1f} s for flows of {len(table.folds)} folds: {most} of them are trained")
-    candidates = candidates[:most]
+            report(f"{clock.left:.1f} s for flows of {rest + 1} folds: {most} of them are tried")
+        candidates = candidates[:most]
+    tried: list[Run] = []
     for place, candidate in enumerate(candidates):
-        trained: list[Flow] = []
-        for fold in range(len(table.folds)):
-            waiting = (len(candidates) - place) * len(table.folds) - fold
-            found = train(
-                candidate,
-                table.pair(candidate.view, fold),
-                0.9 * clock.left / waiting,
-                seed + fold,
-                patience=PATIENCE,
-                steps=clock.steps,
-            )
-            if found is None:
-                break
-            trained.append(found.flow)
-        if len(trained) < len(table.folds):
+        share = 0.9 * clock.left / (len(candidates) - place + rest)
+        found = _on_fold(table, candidate, 0, share, clock, seed)
+        if found is None:
             report(f"{candidate.name}: training gave up")
+        else:
+            tried.append(Run(candidate, found))
+    entries: list[Entry] = []
+    for run in sorted(tried, key=nats_of, reverse=True):
+        candidate, flows = run.candidate, [run.trained.flow]
+        if entries and 0.9 * clock.left < rest * run.trained.seconds:
+            report(f"{candidate.name}: {run.trained.nats:.3f} nats on one fold, no time for the others")
             continue
-        entries.append(_entry_of_folds(table, candidate, trained, report))
+        for fold in range(1, rest + 1):
+            share = 0.9 * clock.left / (rest + 1 - fold)
+            found = _on_fold(table, candidate, fold, share, clock, seed)
+            if found is None:
+                report(f"{candidate.name}: training gave up")
+                break
+            flows.append(found.flow)
+        else:
+            entries.append(_entry_of_folds(table, candidate, flows, report))
     return entries
+
+
+def _on_fold(
+    table: Table, candidate: Candidate, fold: int, seconds: float, clock: Clock, seed: int
+) -> Trained | None:
+    pair = table.pair(candidate.view, fold)
+    return train(candidate, pair, seconds, seed + fold, patience=PATIENCE, steps=clock.steps)
 
 
 def _entry_of_folds(table: Table, candidate: Candidate, flows: list[Flow], report: Report) -> Entry:

@@ -66,7 +66,7 @@ def race(
         short = None if steps is None else max(1, steps // 4)
         tried = [_further(entry, rows, share, seed + k, report, short) for entry in going]
         runs = [run for run in tried if run is not None]
-        runs.sort(key=_nats, reverse=True)
+        runs.sort(key=nats_of, reverse=True)
         kept = max(1, math.ceil(len(runs) / 2))
         behind = [*runs[kept:], *behind]
         going = list(runs[:kept])
@@ -102,7 +102,8 @@ def _affordable(
     return candidates[: max(1, most)]
 
 
-def _nats(run: Run) -> float:
+def nats_of(run: Run) -> float:
+    """Return the nats that a candidate reached on the watched rows."""
     return run.trained.nats
 
 

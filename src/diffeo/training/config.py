@@ -18,10 +18,12 @@ class TrainConfig:
         max_steps: optimisation steps, at most. With neither limit nor a time budget, 100 epochs are
             planned, but no fewer than 2,000 steps and no more than 30,000.
         batch_size: rows a step, at least 2; None takes the power of two nearest to 2 √rows, from 32 to
-            2,048. Batches of an epoch are made equal to within one row.
+            2,048; where ``time_budget`` alone ends the run, no more than 256 in two minutes or less, and in
+            proportion in more. Batches of an epoch are made equal to within one row.
         accumulate: parts that a batch is divided into, one in memory at a time; their gradients are added
             up to that of the whole. It is for objectives that are means over rows, as likelihoods are.
-        learning_rate: the peak, reached after the warm-up.
+        learning_rate: the peak, reached after the warm-up. None takes 2e-3, and 4e-3 where ``time_budget``
+            alone ends the run.
         weight_decay: AdamW's decoupled decay, of matrices only (not of biases and scales).
         warmup: the fraction of the run over which the rate rises linearly; then it falls as a half
             cosine to zero.
@@ -60,14 +62,14 @@ class TrainConfig:
 
     >>> TrainConfig(learning_rate=-1)
     Traceback (most recent call last):
-    diffeo.errors.ConfigError: learning_rate=-1 must be a finite number above 0.
+    diffeo.errors.ConfigError: learning_rate=-1 must be a finite number above 0, or None.
     """
 
     max_epochs: int | None = None
     max_steps: int | None = None
     batch_size: int | None = None
     accumulate: int = 1
-    learning_rate: float = 2e-3
+    learning_rate: float | None = None
     weight_decay: float = 1e-4
     warmup: float = 0.05
     clip_norm: float | None = 5.0
@@ -94,7 +96,7 @@ class TrainConfig:
         number("seed", self.seed, below=2**63)
         at_least("max_bad_steps", self.max_bad_steps, 0)
         at_least("checkpoint_every", self.checkpoint_every, 1)
-        number("learning_rate", self.learning_rate, above=0)
+        number("learning_rate", self.learning_rate, above=0, optional=True)
         number("clip_norm", self.clip_norm, above=0, optional=True)
         number("time_budget", self.time_budget, above=0, optional=True)
         number("weight_decay", self.weight_decay, least=0)
@@ -113,6 +115,22 @@ class TrainConfig:
                 f"graphs={self.graphs!r} on device={str(device)!r}; expected a CUDA device for it: pass "
                 "graphs=False, or fit where there is a GPU."
             )
+
+    @property
+    def by_clock(self) -> bool:
+        """Return whether the time budget alone ends the run."""
+        return self.time_budget is not None and self.max_epochs is None and self.max_steps is None
+
+    @property
+    def peak(self) -> float:
+        """Return the learning rate after the warm-up.
+
+        >>> TrainConfig().peak, TrainConfig(time_budget=10).peak, TrainConfig(learning_rate=0.1).peak
+        (0.002, 0.004, 0.1)
+        """
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return 4e-3 if self.by_clock else 2e-3
 
 
 def chosen_device(name: str) -> torch.device:

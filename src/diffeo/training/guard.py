@@ -105,6 +105,6 @@ def give_up(event: BadStep, count: int, config: TrainConfig, flow: Flow) -> Trai
         f"training gave up at step {event.step}: {count} step(s) were not finite, more than "
         f"max_bad_steps={config.max_bad_steps}; the last one in its {event.quantity}{place}{row}. Look at "
         f"that row, {remedy}, lower "
-        f"learning_rate={config.learning_rate:g}, or compute in float64 with flow.double(). "
+        f"learning_rate={config.peak:g}, or compute in float64 with flow.double(). "
         "The flow has the best weights so far."
     )

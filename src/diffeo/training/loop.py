@@ -216,7 +216,7 @@ class _Run:
 
     def _rate(self, step: int, begun: float) -> float:
         seconds = 0.0 if self.plan.seconds is None else time.perf_counter() - begun
-        return self.config.learning_rate * self.plan.rate(self.plan.progress(step, seconds))
+        return self.config.peak * self.plan.rate(self.plan.progress(step, seconds))
 
     def _window(self, state: State, good: State, begun: float) -> tuple[State, State]:
         """Take the steps of a window; return the next state, and the last one whose weights are good.

@@ -10,6 +10,9 @@ from diffeo.training.config import TrainConfig
 #: Steps that run before the host reads their losses back.
 WINDOW = 32
 
+#: Rows of a batch, at most, where the clock ends a run of so many seconds or less.
+_SHORT, _SHORT_SECONDS = 256, 120.0
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -64,9 +67,10 @@ class Plan:
         """
         length = WINDOW
         if self.seconds is not None:
-            # A hundredth of the budget, so that slow steps do not overrun it by a whole window.
-            quick = self.seconds / 100 / seconds_a_step if seconds_a_step > 0 else 1.0
-            length = max(1, min(WINDOW, int(quick)))
+            # No more than half of what is left, so that the last windows are short and none overruns the
+            # budget; and no more than a hundredth of the budget or a second, so that slow steps are seen.
+            left = min(max(self.seconds / 100, 1.0), (self.seconds - step * seconds_a_step) / 2)
+            length = max(1, min(WINDOW, int(left / seconds_a_step) if seconds_a_step > 0 else 1))
         end = (step // length + 1) * length
         end = min(end, (step // self.evaluate_every + 1) * self.evaluate_every)
         return end if self.steps is None else min(end, self.steps)
@@ -80,7 +84,7 @@ class Plan:
 
 def plan_for(rows: int, config: TrainConfig, apart: int = 25) -> Plan:
     """Return the plan for a number of training rows; ``apart``, the fewest steps between evaluations."""
-    size = config.batch_size or default_batch_size(rows)
+    size = config.batch_size or default_batch_size(rows, config.time_budget if config.by_clock else None)
     # At least two rows in every batch: batch normalisation needs a variance.
     batches = max(1, min(math.ceil(rows / size), rows // 2))
     limits = {"max_steps": config.max_steps}
@@ -100,10 +104,16 @@ def plan_for(rows: int, config: TrainConfig, apart: int = 25) -> Plan:
     )
 
 
-def default_batch_size(rows: int) -> int:
+def default_batch_size(rows: int, seconds: float | None = None) -> int:
     """Return the power of two nearest to 2 √rows, within [32, 2048].
+
+    Where a clock ends the run, many steps of few rows come further: 256 at most in two minutes or less,
+    and more in proportion to the time.
 
     >>> [default_batch_size(10**k) for k in (2, 3, 4, 5, 6)]
     [32, 64, 256, 512, 2048]
+    >>> [default_batch_size(10**6, seconds) for seconds in (10.0, 120.0, 480.0, 3600.0)]
+    [256, 256, 1024, 2048]
     """
-    return min(max(2 ** round(math.log2(2 * math.sqrt(rows))), 32), 2048)
+    size = min(max(2 ** round(math.log2(2 * math.sqrt(rows))), 32), 2048)
+    return size if seconds is None else min(size, _SHORT * max(1, int(seconds / _SHORT_SECONDS)))
