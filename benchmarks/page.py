@@ -54,6 +54,8 @@ def floor_of(results: Results, precision: str, instructions: Sequence[str] = ())
 def _head(report: dict[str, Any]) -> str:
     machine, settings = report["machine"], report["settings"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    absent = [name for name in PEERS if name not in settings["libraries"]]
+    left_out = f" Not measured: {', '.join(absent)}." if absent else ""
     where = machine["gpu"] or f"{machine['processor']}, {machine['cores']} cores"
     kind = "quick mode: fewer cases, rounds and rows, shorter fits" if settings["quick"] else "full mode"
     return (
@@ -62,7 +64,7 @@ def _head(report: dict[str, Any]) -> str:
         f"one at a time, {settings['threads']} threads. Flows have 8 layers, two hidden layers of 256, "
         "relu; Adam at 1e-3. Every time is a median, with the 10th and 90th percentile in brackets.\n\n"
         f"{versions}; Python {machine['python']}; {' '.join(machine['instructions'])}."
-        f"{_business(report['busy'])}"
+        f"{left_out}{_business(report['busy'])}"
     )
 
 
@@ -140,7 +142,7 @@ def _floors(cases: list[dict[str, Any]]) -> str:
         names = [*(name for name in OURS if name in results), *([peer[0]] if peer else [])]
         for name in names:
             result = results[name]
-            precision = "float32" if name in PEERS else result.get("precision", "")
+            precision = result.get("precision", "float32")
             floor = floor_of(results, precision, case.get("instructions", ()))
             if "median" not in result or floor is None:
                 continue

@@ -17,6 +17,7 @@ from benchmarks.tables import Array, tables
 from diffeo.bijections import Chain, Coupling, Mask
 from diffeo.conditioners import MLP
 from diffeo.distributions import StandardNormal
+from diffeo.kernels.native import has_bfloat16
 from diffeo.laws import Affine, Inverted, Law, RationalQuadratic
 
 LAWS: dict[str, Law] = {"affine": Affine(2.0), "RQ spline": Inverted(RationalQuadratic(8))}
@@ -49,6 +50,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
+    if not (has_bfloat16() or torch.cuda.is_available()):
+        parser.error(
+            "neither this processor nor a GPU multiplies in bfloat16: there is nothing to compare."
+        )
     found, note = tables(None if options.data is None else Path(options.data))
     lines = [
         f"Held-out nats after {options.steps} steps of 512 rows: mean and standard deviation of "

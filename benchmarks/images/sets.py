@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from diffeo.images import read
+
 Pixels = Any
 
 
@@ -48,18 +50,27 @@ def digits(folder: Path | None, seed: int) -> ImageSet:
 
 def mnist(folder: Path | None, seed: int) -> ImageSet:
     """Return MNIST, 28 × 28: the last 5,000 training images stop a fit."""
-    with np.load(_folder(folder) / "mnist" / "mnist.npz") as found:
-        train, test = found["x_train"][:, None], found["x_test"][:, None]
+    home = _folder(folder) / "mnist"
+    packed = home / "mnist.npz"
+    source = packed if packed.exists() else home  # as diffeo.images.download leaves it
+    train, test = (read(source, split=split).pixels for split in ("train", "test"))
     return ImageSet(
         "mnist", 256, train[:55000], train[55000:], test, "55,000 / 5,000 / 10,000, as published"
     )
 
 
 def cifar10(folder: Path | None, seed: int) -> ImageSet:
-    """Return CIFAR-10: the last 2,000 training images stop a fit, the first 1,000 of test are measured."""
-    parts = [_differences(_folder(folder) / "cifar10" / f"cifar10_train_{k}.npz") for k in range(1, 6)]
+    """Return CIFAR-10: the last 2,000 training images stop a fit; of packed ones, 1,000 of test measure."""
+    home = _folder(folder) / "cifar10"
+    if not (home / "cifar10_train_1.npz").exists():  # as diffeo.images.download leaves it
+        archives = sorted(home.glob("cifar-10-*.tar.gz"))
+        source = archives[0] if archives else home
+        train, test = (read(source, split=split).pixels for split in ("train", "test"))
+        note = f"48,000 / 2,000 / {len(test):,}, as published"
+        return ImageSet("cifar10", 256, train[:48000], train[48000:], test, note)
+    parts = [_differences(home / f"cifar10_train_{k}.npz") for k in range(1, 6)]
     train = np.concatenate(parts)
-    test = _differences(_folder(folder) / "cifar10" / "cifar10_test_first1000.npz")
+    test = _differences(home / "cifar10_test_first1000.npz")
     return ImageSet(
         "cifar10", 256, train[:48000], train[48000:], test, "48,000 / 2,000 / the first 1,000 of test"
     )

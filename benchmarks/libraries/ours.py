@@ -79,7 +79,7 @@ class Adapter(Library):
         """Call ``diffeo.fit``; its clock runs on through evaluations."""
         found: list[tuple[float, float]] = []
         begun = time.perf_counter()
-        config = TrainConfig(time_budget=seconds, batch_size=batch)
+        config = TrainConfig(time_budget=seconds, batch_size=batch, device=self.case.device)
 
         def keep(evaluation: diffeo.training.Evaluation) -> None:
             found.append((time.perf_counter() - begun, -evaluation.held_out_nats))
@@ -115,6 +115,7 @@ class Adapter(Library):
             "averaging": 0.0,
             "max_steps": 10**9,
             "device": case.device,
+            "graphs": case.device == "cuda",
         }
         names = {field.name for field in dataclasses.fields(TrainConfig)}
         if "precision" in names:

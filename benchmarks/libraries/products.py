@@ -29,10 +29,12 @@ class Adapter(Library):
             # On a processor without AMX this changes the route, and not the precision, of a product.
             onednn = "bf16" if self.variant.endswith("oneDNN") else "none"
             torch.backends.mkldnn.matmul.fp32_precision = onednn
-        elif self.variant == "float32":
-            torch.set_float32_matmul_precision("highest")
-        else:
+        elif self.variant == "float32 oneDNN":
+            # There is no oneDNN: the variant is TF32, which the torch peers multiply in.
+            self.precision = "TF32"
             torch.set_float32_matmul_precision("high")
+        else:
+            torch.set_float32_matmul_precision("highest")
         dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
         draws = torch.Generator().manual_seed(0)
 

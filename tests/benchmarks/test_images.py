@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.images import protocol, run
 from benchmarks.images.protocol import dequantised
-from benchmarks.images.sets import ImageSet
+from benchmarks.images.sets import SETS, ImageSet
 from diffeo.bijections import Identity
 from diffeo.distributions import Uniform
 from diffeo.flows import Flow
@@ -42,6 +42,21 @@ def test_a_uniform_density_costs_the_logarithm_of_the_levels(monkeypatch):
     assert found["bits"] == pytest.approx(math.log2(17))
     assert found["weighted bits"] == pytest.approx(math.log2(17))
     assert found["nats"] == pytest.approx(0.0, abs=1e-5)
+
+
+def test_mnist_is_read_as_it_is_published(tmp_path):
+    home = tmp_path / "mnist"
+    home.mkdir()
+    rows = np.random.default_rng(0).integers(0, 256, (5, 28, 28)).astype(np.uint8)
+    for stem, count in (("train", 5), ("t10k", 2)):
+        images, labels = rows[:count], np.arange(count, dtype=np.uint8)
+        for kind, data in (("images-idx3", images), ("labels-idx1", labels)):
+            head = bytes([0, 0, 8, data.ndim]) + b"".join(n.to_bytes(4, "big") for n in data.shape)
+            (home / f"{stem}-{kind}-ubyte").write_bytes(head + data.tobytes())
+    found = SETS["mnist"](tmp_path, 0)
+    assert found.shape == (1, 28, 28)
+    assert np.array_equal(found.train[:, 0], rows)
+    assert np.array_equal(found.test[:, 0], rows[:2])
 
 
 def test_a_fit_is_measured_once_and_the_page_says_who_is_ahead(tmp_path, monkeypatch, capsys):

@@ -97,6 +97,13 @@ def test_temperatures_and_moulding_are_rows(diffeo, model, tmp_path):
     ways = np.load(tmp_path / "m.npy")
     assert ways.shape == (3, 4, 1, 8, 8)
     assert np.array_equal(ways[:, -1], library.load(model).sample(3).pixels)
+    chosen = ("--label", "class 3", "--temperature", "0.5", "--moulding", "3")
+    assert diffeo(*options, tmp_path / "c.npy", *chosen).code == 0
+    cool = library.load(model).sample(3, labels=3, temperature=0.5)
+    assert np.array_equal(np.load(tmp_path / "c.npy")[:, -1], cool.pixels)
+    outcome = diffeo(*options, tmp_path / "n.npy", "--moulding", "3", "--temperature", "0.5,1")
+    assert outcome.code == 2
+    assert "goes with --moulding as one number" in outcome.err
 
 
 def test_images_come_back_and_ways_begin_at_them(diffeo, model, folder, tmp_path):

@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 import diffeo
 from diffeo import FlowDensity
 from diffeo.errors import ConfigError, DataError
+from diffeo.tables.schema import Schema
 
 
 def mixed_frame(rows=600, seed=0):
@@ -206,6 +207,25 @@ def test_a_model_is_saved_and_loaded(model, tmp_path):
     np.testing.assert_array_equal(again.score_samples(frame), model.score_samples(frame))
     pd.testing.assert_frame_equal(again.sample(5, random_state=0), model.sample(5, random_state=0))
     assert again.get_params() == model.get_params()
+
+
+def test_an_edited_schema_that_was_saved_is_taken_as_it_is(tmp_path):
+    frame = mixed_frame(100)
+    Schema.infer(frame).with_kind("count", "categorical").save(tmp_path / "schema.json")
+    schema = Schema.load(tmp_path / "schema.json")
+    model = clone(FlowDensity("gaussian", kinds=schema, max_steps=2, random_state=0)).fit(frame)
+    assert model.schema_.kinds["count"] == "categorical"
+    assert isinstance(model.sample(3, random_state=0), pd.DataFrame)
+    model.save(tmp_path / "model.safetensors")
+    again = FlowDensity.load(tmp_path / "model.safetensors")
+    assert again.kinds.kinds == schema.kinds
+    np.testing.assert_array_equal(again.score_samples(frame), model.score_samples(frame))
+    with pytest.raises(ConfigError, match=r"first=.*whole schema"):
+        FlowDensity(kinds=schema, first=["colour"]).fit(frame)
+    odd = frame.assign(count=frame["count"].replace(int(frame["count"].iloc[0]), 99))
+    refused = pytest.raises(DataError, match="'count' that the schema of fit rules out")
+    with refused, pytest.warns(UserWarning, match="cells that the schema says cannot be"):
+        FlowDensity("gaussian", kinds=schema, max_steps=2).fit(odd)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from diffeo.bijections import Autoregressive, Chain
 from diffeo.bijections.fused.recovered import _drifted
+from diffeo.conditioners import MaskedMLP
 from diffeo.flows.accelerated import accelerated
 from diffeo.kernels.native import library
 from diffeo.laws import Affine, RationalQuadratic
@@ -18,6 +20,7 @@ from .layers import (
     derivatives,
     rows,
     stack,
+    stirred,
 )
 
 pytestmark = pytest.mark.skipif(library() is None, reason="no compiler: torch computes what kernels would")
@@ -46,6 +49,23 @@ def test_activations_that_drift_are_computed_again(caplog):
     caplog.set_level("INFO", "diffeo.bijections")
     for memory in ("full", "constant"):
         chain = stack(16, Affine(4.0), memory=memory, gain=0.3)
+        fast = accelerated(chain, training=True)
+        found.append(derivatives(fast, list(chain.parameters()), x, None, inverse=True))
+    assert "are repeated" in caplog.text
+    for kept, repeated in zip(*found, strict=True):
+        assert (repeated - kept).abs().max() <= 1e-5 * (1 + kept.abs().max())
+
+
+@pytest.mark.parametrize("first", [0, 5])
+def test_drift_behind_an_autoregressive_layer_is_seen(first, caplog):
+    x, _ = rows()
+    network = MaskedMLP(FEATURES, 2, hidden=(40,))
+    masked = stirred(Autoregressive(Affine(4.0), network), gain=0.02)
+    found = []
+    caplog.set_level("INFO", "diffeo.bijections")
+    for memory in ("full", "constant"):
+        couplings = list(stack(15, Affine(4.0), gain=0.3).bijections)
+        chain = Chain(*couplings[: 15 - first], masked, *couplings[15 - first :], memory=memory)
         fast = accelerated(chain, training=True)
         found.append(derivatives(fast, list(chain.parameters()), x, None, inverse=True))
     assert "are repeated" in caplog.text

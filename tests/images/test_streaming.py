@@ -12,6 +12,7 @@ from diffeo.errors import DataError, FileError
 from diffeo.images import Images, image_model, read
 from diffeo.images.data import folder as folders
 from diffeo.images.data.room import room_for
+from diffeo.images.model import streaming
 from diffeo.images.model.streaming import streamed
 from diffeo.training import TrainConfig
 from diffeo.training.split import SAMPLE, SAMPLE_NUMBERS, Rows
@@ -34,10 +35,30 @@ def weights(images, **how):
 
 def test_a_fit_from_a_file_is_the_same_and_leaves_nothing(digits, tmp_path):
     nats, plain = weights(digits)
-    again, streaming = weights(digits, scratch=tmp_path)
+    again, mapped = weights(digits, scratch=tmp_path)
     assert nats == again
-    assert torch.equal(plain, streaming)
+    assert torch.equal(plain, mapped)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_held_out_is_not_drawn_from_a_copy_of_all(digits, tmp_path, monkeypatch):
+    asked = []
+
+    class Watched(np.ndarray):
+        def __getitem__(self, index):
+            found = super().__getitem__(index)
+            asked.append(len(found))
+            return found
+
+    monkeypatch.setattr(streaming, "_PART", 16)
+    whole = Images(digits.pixels.view(Watched), digits.levels)
+    asked.clear()
+    nats, plain = weights(whole, scratch=tmp_path)
+    assert max(asked) == 16
+    assert sum(asked) == len(digits)
+    again, copied = weights(digits)
+    assert nats == again
+    assert torch.equal(plain, copied)
 
 
 def test_the_file_is_gone_after_an_error(digits, tmp_path):
@@ -71,6 +92,7 @@ def test_an_npy_of_bytes_is_a_map_and_others_are_read(digits, tmp_path):
     np.save(tmp_path / "last.npy", np.repeat(digits.pixels, 3, 1).transpose(0, 2, 3, 1))
     found = {name: read(tmp_path / f"{name}.npy") for name in ("bytes", "wide", "last")}
     assert isinstance(found["bytes"].pixels, np.memmap)
+    assert isinstance(found["last"].pixels, np.memmap)
     for images in found.values():
         np.testing.assert_array_equal(images.pixels[:, :1], digits.pixels)
     assert not found["bytes"].pixels.flags.writeable

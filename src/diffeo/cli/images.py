@@ -318,10 +318,14 @@ def sample_images(
             "--guidance goes with neither --moulding nor several temperatures; expected one grid: leave "
             "them out."
         )
+    if steps is not None and len(values) > 1:
+        raise ConfigError(
+            f"--temperature {temperature!r} goes with --moulding as one number; expected 0.7, say."
+        )
     if steps is not None:
-        rows = moulding(density, n, steps, seed=seed)
+        rows = moulding(density, n, steps, labels=label, temperature=values[0], seed=seed)
     elif len(values) > 1:
-        rows = temperatures(density, n, values, seed=seed)
+        rows = temperatures(density, n, values, labels=label, seed=seed)
     else:
         rows = [density.sample(n, labels=label, temperature=values[0], guidance=guidance or 0.0, seed=seed)]
     write_images(rows, output)

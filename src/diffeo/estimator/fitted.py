@@ -100,9 +100,19 @@ def encoded_context(schema: Schema | None, context: Any) -> Encoded | None:
 
 
 def schemas_of(
-    X: Any, context: Any, kinds: Mapping[str, Any], first: Sequence[str]
+    X: Any, context: Any, kinds: Mapping[str, Any] | Schema, first: Sequence[str]
 ) -> tuple[Schema, Schema | None]:
-    """Return the schemas of a table and of its context; ``kinds`` are the table's where it has them."""
+    """Return the schemas of a table and of its context; ``kinds`` are the table's where it has them.
+
+    A whole schema is taken as it is; samples are then a table of the kind that it was made from.
+    """
+    if isinstance(kinds, Schema):
+        if first:
+            raise ConfigError(
+                f"first={list(first)!r:.100} was given with a whole schema in kinds, which has an order of "
+                "its own; expected one of them: pass Schema.infer(X, first=…)."
+            )
+        return kinds, None if context is None else Schema.infer(context)
     if context is None:
         return Schema.infer(X, kinds=kinds, first=first), None
     own, other = (set(open_frame(table).names) for table in (X, context))

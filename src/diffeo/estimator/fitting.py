@@ -30,7 +30,7 @@ CLASSICAL_SHARE = 0.2
 #: So many columns are few: kernels then come near any density, of many rows too.
 FLAT, CLASSICAL_SHARE_FLAT = 3, 0.4
 
-#: Rows up to which a kernel density is tried of more columns.
+#: Rows up to which a kernel density is tried of more columns, unless it is asked for.
 KERNEL_ROWS = 20_000
 
 #: Evaluations without gain after which a fold's flow stops.
@@ -118,7 +118,12 @@ def classical_entries(
         gaussian, ridge = fit_gaussian(rows)
         add("gaussian", gaussian)
         left = math.inf if counted else max(seconds - (time.perf_counter() - begun), 0.1 * seconds)
-        if "kernel" in kinds and (table.columns <= FLAT or table.rows <= KERNEL_ROWS):
+        many = table.columns > FLAT and table.rows > KERNEL_ROWS and len(kinds) > 1
+        if "kernel" in kinds and many:
+            report(
+                f"no kernel density, {view} view: {table.rows:,} rows of {table.columns} columns are many"
+            )
+        elif "kernel" in kinds:
             kernel = fit_kernel(rows, ridge, left / len(kinds), seed)
             if kernel is not None:
                 add("kernel", kernel)
@@ -129,6 +134,8 @@ def classical_entries(
             mixture = fit_mixture(rows, ridge, left, seed)
             if mixture is not None:
                 add("mixture", mixture)
+            else:
+                report(f"no mixture, {view} view: rows or time do not suffice for two components")
     return entries
 
 

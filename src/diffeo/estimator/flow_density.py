@@ -25,6 +25,7 @@ from diffeo.estimator.inputs import as_python, checked, checked_latent, random_s
 from diffeo.estimator.joint import JointDensity, Settings
 from diffeo.estimator.seen import Seen
 from diffeo.estimator.told import Told, printer
+from diffeo.tables.schema import Schema
 from diffeo.tables.variable import Encoded
 
 Array = NDArray[np.float64]
@@ -47,7 +48,8 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         architecture: "auto" chooses on held-out rows; or one of "spline-coupling", "spline-autoregressive",
             "affine", "gaussian", "mixture", "kernel", for the continuous columns.
         time_budget: seconds that ``fit`` may take; None takes what the table asks for, at most two minutes.
-        kinds: column name → kind, where the inferred :class:`~diffeo.tables.columns.Schema` guesses wrong.
+        kinds: column name → kind, where the inferred :class:`~diffeo.tables.columns.Schema` guesses wrong;
+            or a whole schema, edited by ``with_kind`` or loaded, which is then taken as it is.
         first: columns that come first in the model, in this order: :meth:`conditional` can fix them.
         contamination: the share of rows that ``predict`` calls outliers, calibrated on held-out rows.
         max_steps: optimisation steps of each training, at most. With it, no clock decides anything, and
@@ -82,7 +84,7 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         architecture: str = "auto",
         *,
         time_budget: float | None = None,
-        kinds: Mapping[str, str] | None = None,
+        kinds: Mapping[str, str] | Schema | None = None,
         first: Sequence[str] = (),
         contamination: float = 0.05,
         max_steps: int | None = None,
@@ -151,7 +153,7 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
             schema, context_schema = schemas_of(X, context, self.kinds or {}, self.first or ())
             told(str(schema))
         rows = encoded(schema, context_schema, X, context)
-        if going_on:
+        if going_on or isinstance(self.kinds, Schema):
             remedy = "leave such rows out, or fit anew with all rows"
             refuse_impossible(rows.state < 0, variables_of(schema, context_schema), "X", remedy)
         weights = weights_of(sample_weight, len(rows))
@@ -342,9 +344,13 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         parameters["first"] = list(self.first or ())
         if not isinstance(self.random_state, int | None):
             parameters["random_state"] = None
+        whole = isinstance(self.kinds, Schema)  # it is that of the density
+        parameters["kinds"] = None if whole else parameters["kinds"]
         names = np.asarray(getattr(self, "feature_names_in_", ())).tolist()
         stored.write(
-            self.density_, path, {"parameters": parameters, "report": self.report_, "names": names}
+            self.density_,
+            path,
+            {"parameters": parameters, "report": self.report_, "names": names, "whole_schema": whole},
         )
 
     @classmethod
@@ -359,6 +365,8 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
             parameters: dict[str, Any] = dict(about["parameters"])
             parameters["first"] = tuple(parameters["first"])
             model = cls(**parameters)
+            if about.get("whole_schema"):
+                model.kinds = density.schema
             model.report_, names = str(about["report"]), list(about["names"])
         except (KeyError, TypeError) as error:
             raise FileError(f"{str(path)!r} does not describe a FlowDensity: {error!r:.200}.") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -17,6 +18,9 @@ from diffeo.conditioners import MLP, MaskedMLP
 from diffeo.distributions import StandardNormal
 from diffeo.flows import Flow
 from diffeo.laws import Affine, Inverted, Law, RationalQuadratic
+
+#: Fewer training rows than this are few: what learns them is kept small and noisy.
+FEW = 2_000
 
 ARCHITECTURES = ("spline-coupling", "spline-autoregressive", "affine")
 
@@ -81,6 +85,20 @@ def _mask(columns: int, k: int) -> Mask:
     return Mask.given(~passed if k % 2 else passed)
 
 
+def habits(rows: int) -> dict[str, Any]:
+    """Return the size of a batch, and how few rows are kept from being learnt by heart: decay and noise.
+
+    >>> habits(100)["noise"], habits(100_000)["noise"]
+    (0.05, 0.0)
+    """
+    few = rows < FEW
+    return {
+        "batch_size": 64 if few else 256,
+        "weight_decay": 1e-2 if few else 1e-4,
+        "noise": 0.05 if few else 0.02 if rows < 10_000 else 0.0,
+    }
+
+
 def portfolio(
     rows: int, columns: int, context: int, budget: float, views: Sequence[str], architecture: str = "auto"
 ) -> list[Candidate]:
@@ -94,12 +112,10 @@ def portfolio(
         views: the views that the columns can be seen in.
         architecture: "auto", or the only one of :data:`ARCHITECTURES` that may be tried.
     """
-    few = rows < 2_000
+    few = rows < FEW
     bins = 4 if few else 8
     if columns * bins > 1_000:
         bins = 4
-    batch = 64 if few else 256
-    decay, noise = (1e-2 if few else 1e-4), (0.05 if few else 0.02 if rows < 10_000 else 0.0)
     small = 32 if rows < 500 else 64
     sizes = {
         "spline-coupling": (4 if few else 8, small),
@@ -109,7 +125,7 @@ def portfolio(
     rate = 3e-3 if few else 8e-3
     sure = rows > 4 * columns  # of their covariance
     found = [
-        Candidate(kind, view, depth, width, kind == "affine" and sure, bins, rate, batch, decay, noise)
+        Candidate(kind, view, depth, width, kind == "affine" and sure, bins, rate, **habits(rows))
         for view in views
         for kind, (depth, width) in sizes.items()
     ]

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from diffeo.bijections import Bijection, Standardize
 from diffeo.distributions import FullMixture
-from diffeo.estimator.fitting import Clock, Entry, classical_entries, exact, held_of
+from diffeo.estimator.fitting import PATIENCE, Clock, Entry, classical_entries, exact, held_of
 from diffeo.estimator.members import Members
-from diffeo.estimator.portfolio import Candidate
+from diffeo.estimator.portfolio import Candidate, habits
 from diffeo.estimator.table import Table
 from diffeo.estimator.training import Report, train
 from diffeo.estimator.views import Array
@@ -54,12 +54,18 @@ def refined_entries(
             view = model.view(place)
             own = Table(x, folds, context, None, None, seed, {"own": [view] * (len(folds) + 1)})
             waiting = (len(moving) - count) * len(folds) - fold
-            candidate = Candidate(
-                model.names[member], "own", 1, 1, batch_size=64 if len(x) < 2_000 else 512
-            )
+            candidate = Candidate(model.names[member], "own", 1, 1, **habits(len(folds[fold][0])))
             seconds = 0.9 * clock.left / waiting
             start = model.flow(place).float()
-            found = train(candidate, own.pair("own", fold), seconds, seed + fold, start, steps=clock.steps)
+            found = train(
+                candidate,
+                own.pair("own", fold),
+                seconds,
+                seed + fold,
+                start,
+                patience=PATIENCE if len(folds) > 1 else None,
+                steps=clock.steps,
+            )
             flow = exact(
                 own, "own", fold, start if found is None else found.flow, report, candidate.architecture
             )

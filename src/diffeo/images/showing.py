@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,21 +12,27 @@ from torch import Tensor
 from diffeo.bijections import Bijection, Logit, Split
 from diffeo.bijections.chain import Chain, layers_of
 from diffeo.bijections.rearranged import Rearranged
-from diffeo.errors import ConfigError, at_least
+from diffeo.errors import ConfigError, at_least, number
 from diffeo.images.data import Images
 from diffeo.images.model.density import ImageModel
 from diffeo.images.model.dequantisation import Dequantisation
 from diffeo.images.model.pixels import Pixels
+from diffeo.images.model.sampling import warmed
 
 
 def temperatures(
-    model: ImageModel, n: int, values: Sequence[float] = (0.25, 0.5, 0.75, 1.0), *, seed: int = 0
+    model: ImageModel,
+    n: int,
+    values: Sequence[float] = (0.25, 0.5, 0.75, 1.0),
+    *,
+    labels: Any = None,
+    seed: int = 0,
 ) -> list[Images]:
-    """Return ``n`` samples at each temperature, from the same draws of the base.
+    """Return ``n`` samples at each temperature, from the same draws of the base; labels as of a sample.
 
     Source: Kingma & Dhariwal, *Glow* (2018), section 5, figure 8.
     """
-    return [model.sample(n, temperature=float(value), seed=seed) for value in values]
+    return [model.sample(n, labels=labels, temperature=float(value), seed=seed) for value in values]
 
 
 def scale_of_latents(bijection: Bijection, shape: Sequence[int]) -> Tensor:
@@ -69,7 +76,15 @@ def what_scales_hold(model: ImageModel, images: Images, *, seed: int = 0) -> lis
 
 
 @torch.no_grad()
-def moulding(model: ImageModel, n: int, steps: int = 8, *, seed: int = 0) -> list[Images]:
+def moulding(
+    model: ImageModel,
+    n: int,
+    steps: int = 8,
+    *,
+    labels: Any = None,
+    temperature: float = 1.0,
+    seed: int = 0,
+) -> list[Images]:
     """Return how noise becomes images: ``steps`` pictures of each of ``n`` draws, the sample last.
 
     What some of the flow's layers have made of the noise is shown as pixels are made of it at the end; of
@@ -78,28 +93,53 @@ def moulding(model: ImageModel, n: int, steps: int = 8, *, seed: int = 0) -> lis
     Args:
         model: the model.
         n: draws.
-        steps: pictures of each, at least 2.
+        steps: pictures of each, at least 2; fewer are returned of a flow of fewer layers.
+        labels: the class of each draw, as of :meth:`ImageModel.sample`.
+        temperature: of the draws.
         seed: of the draws.
     """
     at_least("n", n, 1)
     at_least("steps", steps, 2)
-    layers = [layer for _, layer in layers_of(model.flow.bijection)]
-    body = list(layers)
+    number("temperature", temperature, least=0)
+    body = pieces_of(model.flow.bijection)
+    last: list[Bijection] = []
     while body and isinstance(body[-1], Logit | Pixels | Dequantisation):
-        body.pop()
-    last = layers[len(body) :]
+        last.insert(0, body.pop())
     if not body:
         raise ConfigError("the flow has no layers before its pixels; expected some: nothing is moulded.")
-    device = model.flow.base.device
-    context = model.context_of_classes(np.arange(n) % len(model.classes)) if model.classes else None
-    z = model.flow.base.sample((n,), context, generator=torch.Generator(device).manual_seed(seed))
+    base = model.flow.base
+    given = model.numbers_of_classes(n, labels)
+    context = None if given is None else model.context_of_classes(given)
+    generator = torch.Generator(base.device).manual_seed(seed)
+    z = warmed(base, base.sample((n,), context, generator=generator), temperature)
     shown = {round(k * len(body) / (steps - 1)) for k in range(steps)}
     frames = [_pixels(model, z, last, context)]
     for k, layer in enumerate(body, start=1):
         z, _ = layer(z, context)
-        if k in shown:
+        if k in shown and k < len(body):
             frames.append(_pixels(model, z, last, context))
+    sample = model.sample(n, labels=labels, temperature=temperature, seed=seed)
+    frames.append(sample.pixels)
     return [Images(np.stack(way), model.levels) for way in zip(*frames, strict=True)]
+
+
+def pieces_of(bijection: Bijection) -> list[Bijection]:
+    """Return layers whose chain a bijection is, noise side first; what a layer holds is taken out of it.
+
+    >>> from diffeo.images import Glow
+    >>> flow = Glow((1, 4, 4), levels=1, steps=2, width=4)
+    >>> len(flow.bijection.bijections), len(pieces_of(flow.bijection))
+    (1, 6)
+    """
+    found: list[Bijection] = []
+    for _, layer in layers_of(bijection):
+        if isinstance(layer, Rearranged):
+            found += [layer.around(piece) for piece in pieces_of(layer.bijection)]
+        elif isinstance(layer, Split):
+            found += [Split(layer.event_shape, layer.at, piece) for piece in pieces_of(layer.bijection)]
+        else:
+            found.append(layer)
+    return found
 
 
 def _pixels(

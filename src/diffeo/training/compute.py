@@ -67,7 +67,8 @@ def computed(flow: Flow, objective: Objective, config: TrainConfig) -> Computed:
     bijection, kernels = flow.bijection, "torch"
     if config.compile != "off" and objective.first_order and _has_kernels(device):
         native = half and device == "cpu" and has_bfloat16()
-        bijection = accelerated(bijection, half=native, training=True)
+        if native or not half or device != "cpu":  # bfloat16 that only torch has here is left to it
+            bijection = accelerated(bijection, half=native, training=True)
         kernels = "torch" if bijection is flow.bijection else "compiled"
     if config.precision == "auto" and device == "cpu" and kernels == "torch":
         precision, half = "float32", False
@@ -99,7 +100,7 @@ def _has_kernels(device: str) -> bool:
 
 def _has_bfloat16(device: str) -> bool:
     if device == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     return device == "cpu" and has_bfloat16()
 
 

@@ -55,9 +55,9 @@ def fit(
     evaluation mode, on the device it came from.
 
     On one machine the same seed gives the same weights, bit for bit (on a GPU, where torch's own kernels
-    are deterministic); torch's global random state is as it was. A step whose loss or gradient is not
-    finite is skipped and named, the weights go back to the last good ones and the learning rate is
-    halved.
+    are deterministic), unless a time budget makes the learning rate follow the clock; torch's global random
+    state is as it was. A step whose loss or gradient is not finite is skipped and named, the weights go
+    back to the last good ones and the learning rate is halved.
 
     Args:
         flow: the flow, changed in place.
@@ -70,8 +70,8 @@ def fit(
             Continuous layer that is trained by it. Held-out rows are always measured in −log p; for flow
             matching that takes a solve, and is done less often.
         checkpoint: a file for the training state. If it is there, the run goes on from it and ends with
-            the same weights, bit for bit, as if it had never been cut; a finished run returns at once.
-            SIGTERM then saves before it ends the process.
+            the same weights, bit for bit, as if it had never been cut (with a time budget: in the time
+            that was left); a finished run returns at once. SIGTERM then saves before it ends the process.
         callback: called with an :class:`Evaluation` after each; a true value stops the run.
         progress: whether to draw a bar; None draws one on a terminal.
 

@@ -85,7 +85,8 @@ def grouped(subject: Subject, data: Any, group: str, outcome: str | None, seed: 
     wanted = [group] if outcome is None else [group, outcome]
     schema = subject.schema
     if not set(wanted) <= set(schema.order):
-        schema = Schema.infer(data, kinds=subject.model.kinds or {})
+        own = subject.model.kinds
+        schema = Schema.infer(data, kinds=None if isinstance(own, Schema) else own)
     for name in wanted:
         if name not in schema.order:
             raise DataError(f"column {name!r} is not modelled; expected one of {', '.join(schema.order)}.")

@@ -135,8 +135,10 @@ class _Span:
                     return None
             else:
                 assert known is not None
-                given = known
-                passed = self._step(step, given, self._memory(), keep=True)
+                given, y = known, self._memory()
+                passed = self._step(step, given, y, keep=True)
+                if _drifted(value, y):  # what the couplings after it came back to
+                    return None
             found.append(self._back(at, step, given, passed, g))
             g, value = found[-1][0], given
         return found

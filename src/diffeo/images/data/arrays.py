@@ -98,7 +98,10 @@ def _in_order(values: NDArray[np.uint8], name: str, layout: str | None) -> NDArr
             f"{name} has shape {values.shape}, so {channels} channels; expected 1 (grey) or 3 (colours): "
             "leave others out (alpha, say), or reshape it."
         )
-    return values if chosen == "NCHW" else np.ascontiguousarray(values.transpose(0, 3, 1, 2))
+    if chosen == "NCHW":
+        return values
+    turned = values.transpose(0, 3, 1, 2)
+    return turned if isinstance(values, np.memmap) else np.ascontiguousarray(turned)
 
 
 def _images_in(shapes: Mapping[str, tuple[int, ...]], split: str | None, path: Path) -> str:

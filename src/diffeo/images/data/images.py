@@ -65,7 +65,7 @@ class Images:
             raise DataError(
                 f"pixels has shape {pixels.shape}, so there is no image; expected at least one: pass some."
             )
-        brightest = pixels.reshape(len(pixels), -1).max(1)
+        brightest = pixels.max((1, 2, 3))
         names = tuple(self.names) or tuple(f"images[{k}]" for k in range(len(pixels)))
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "classes", tuple(self.classes))
@@ -130,18 +130,24 @@ class Images:
         >>> len(rest), len(held)
         (8, 2)
         """
-        if not isinstance(share, float) or not 0 < share < 1:
-            raise ConfigError(f"share={share!r} must be a fraction between 0 and 1, as 0.1.")
-        order = np.random.default_rng(seed).permutation(len(self))
-        cut = max(1, round(len(self) * share))
-        if cut >= len(self):
-            raise DataError(f"{len(self)} image(s) cannot be divided; expected at least two: add some.")
-        return self[np.sort(order[cut:])], self[np.sort(order[:cut])]
+        rest, drawn = parted(len(self), share, seed)
+        return self[rest], self[drawn]
 
     def __repr__(self) -> str:
         channels, height, width = self.shape
         labelled = f", {self.count_of_classes} classes" if self.labels is not None else ""
         return f"Images({len(self)} of {channels} × {height} × {width}, {self.levels} levels{labelled})"
+
+
+def parted(count: int, share: float, seed: int) -> tuple[Labels, Labels]:
+    """Return the numbers of the rest and of a share drawn at random, of ``count`` images, each rising."""
+    if not isinstance(share, float) or not 0 < share < 1:
+        raise ConfigError(f"share={share!r} must be a fraction between 0 and 1, as 0.1.")
+    order = np.random.default_rng(seed).permutation(count)
+    cut = max(1, round(count * share))
+    if cut >= count:
+        raise DataError(f"{count} image(s) cannot be divided; expected at least two: add some.")
+    return np.sort(order[cut:]), np.sort(order[:cut])
 
 
 def digits() -> Images:

@@ -67,7 +67,7 @@ def Glow(
     at_least("steps", steps, 1)
     flag("learned_prior", learned_prior)
     at_least("seed", seed, 0)
-    sizes = scaled_shape(shape, levels, levels)
+    sizes = scaled_shape(shape, levels, levels, "levels")
     law = Affine(bound)
 
     def level(shape: tuple[int, int, int], scale: int) -> list[Bijection]:

@@ -43,10 +43,12 @@ def image_shape(shape: Sequence[int], divisor: int = 1, why: str = "") -> tuple[
     return channels, height, width
 
 
-def scaled_shape(shape: Sequence[int], scales: int, squeezes: int) -> tuple[int, int, int]:
+def scaled_shape(
+    shape: Sequence[int], scales: int, squeezes: int, setting: str = "scales"
+) -> tuple[int, int, int]:
     """Return (C, H, W), or raise unless it can be squeezed as often as ``scales`` scales ask for."""
-    at_least("scales", scales, 1)
-    return image_shape(shape, 2**squeezes, f"since scales={scales} halve them {squeezes} time(s)")
+    at_least(setting, scales, 1)
+    return image_shape(shape, 2**squeezes, f"since {setting}={scales} halve them {squeezes} time(s)")
 
 
 def multi_scale(

@@ -8,8 +8,14 @@ from collections.abc import Callable
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
 from diffeo.errors import ConfigError, DtypeError
 from diffeo.images.data import Images
+from diffeo.images.data.images import parted
 from diffeo.images.model.cells import Dequantised
 from diffeo.images.model.streaming import streamed
 from diffeo.images.model.watching import watching
@@ -58,7 +64,7 @@ def fit_images(
         progress: whether to draw a bar; None draws one on a terminal.
         scratch: a folder to stream rows from, for images that do not fit in memory as floating numbers:
             they are written there once, 4 bytes a pixel, and read batch by batch. The file goes with the
-            fit. An .npy of images is itself read page by page.
+            fit. An .npy of images is itself read page by page. On a GPU all rows are held there.
 
     Returns:
         The history, in nats per image of whole levels; see :func:`diffeo.images.bits_per_dim`.
@@ -79,21 +85,21 @@ def fit_images(
             f"drop={drop:g} for a model without classes; expected 0: there is none to leave out."
         )
     config = DEFAULTS if config is None else config
-    held: Images | None = None
+    held, rest, kept = images, None, None  # which images learn, and which are held out: all if None
     if isinstance(validation, Images):
         held = validation
     elif validation is not None:
-        images, held = images.split(validation, seed=config.seed)
+        rest, kept = parted(len(images), validation, config.seed)
     dtype = model.flow.dtype
     with contextlib.ExitStack() as stack:
         pair: Any = None
-        if held is not None:
-            pair = stack.enter_context(streamed(held, dtype, config.seed, scratch))
-            given = model.context_of(held)
-            pair = pair if given is None else (pair, given.cpu())
+        if validation is not None:
+            pair = stack.enter_context(streamed(held, dtype, config.seed, scratch, kept))
+            given = _context(model, held, kept)
+            pair = pair if given is None else (pair, given)
         # The engine is shown dequantised rows: what it reads off data (ActNorm) is read off these.
-        rows = stack.enter_context(streamed(images, dtype, config.seed + 1, scratch))
-        context = model.context_of(images)
+        rows = stack.enter_context(streamed(images, dtype, config.seed + 1, scratch, rest))
+        context = _context(model, images, rest)
         watch = stack.enter_context(watching(model, log, callback))
         # Pixels are in units of levels, and the flow's own preprocessing brings them to order one.
         stack.enter_context(warnings.catch_warnings())
@@ -103,7 +109,7 @@ def fit_images(
         result = fit(
             model.flow,
             rows,
-            context=None if context is None else context.cpu(),
+            context=context,
             validation=pair,
             config=config,
             objective=Dequantised(flip, model.noise, drop),
@@ -113,3 +119,11 @@ def fit_images(
         )
     model.eval()
     return result
+
+
+def _context(model: ImageModel, images: Images, which: NDArray[np.int64] | None) -> Tensor | None:
+    """Return the context of all images or of some, on the CPU."""
+    found = model.context_of(images)
+    if found is None:
+        return None
+    return found.cpu() if which is None else found.cpu()[torch.from_numpy(which)]

@@ -67,7 +67,7 @@ def drawn(
     given = model.numbers_of_classes(n, labels)
     context = None if given is None else model.context_of_classes(given)
     generator = torch.Generator(flow.base.device).manual_seed(seed)
-    z = _warmed(flow.base, flow.base.sample((n,), context, generator=generator), temperature)
+    z = warmed(flow.base, flow.base.sample((n,), context, generator=generator), temperature)
     parts: list[Tensor] = []
     for start in range(0, n, _ROWS):
         own = None if context is None else context[start : start + _ROWS]
@@ -76,7 +76,7 @@ def drawn(
     return model.whole(torch.cat(parts), given)
 
 
-def _warmed(base: torch.nn.Module, z: Tensor, temperature: float) -> Tensor:
+def warmed(base: torch.nn.Module, z: Tensor, temperature: float) -> Tensor:
     """Return μ + T (z − μ), μ the centre of the base."""
     loc = getattr(base, "loc", None)
     centre = loc if isinstance(loc, Tensor) else torch.zeros_like(z)

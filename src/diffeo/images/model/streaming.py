@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from diffeo.errors import ConfigError, DataError, FileError
@@ -23,9 +24,13 @@ _PART = 1024
 
 @contextlib.contextmanager
 def streamed(
-    images: Images, dtype: torch.dtype, seed: int, scratch: str | PathLike[str] | None = None
+    images: Images,
+    dtype: torch.dtype,
+    seed: int,
+    scratch: str | PathLike[str] | None = None,
+    which: NDArray[np.int64] | None = None,
 ) -> Generator[Tensor]:
-    """Yield x + u of all images, (N, C, H, W), on the CPU.
+    """Yield x + u of all images, or of some, (N, C, H, W), on the CPU.
 
     Args:
         images: the images.
@@ -33,6 +38,8 @@ def streamed(
         seed: of the noise u.
         scratch: a folder, for a file of the rows that is gone afterwards: 4 bytes a pixel of float32. The
             rows are then a map of it, and need no memory of their own. None keeps them in memory.
+        which: numbers of images, rising; all if not given. Images that are themselves a map are read part
+            by part, and never held together.
 
     Raises:
         FileError: the file cannot be made.
@@ -46,19 +53,17 @@ def streamed(
         raise ConfigError(
             f"the model computes in {dtype}; expected float32 or float64: pass model.float()."
         )
-    if len(images) < 2:
-        raise DataError(
-            f"there are {len(images)} image(s); expected more: a density needs some to learn from."
-        )
+    count = len(images) if which is None else len(which)
+    if count < 2:
+        raise DataError(f"there are {count} image(s); expected more: a density needs some to learn from.")
     with contextlib.ExitStack() as stack:
-        if scratch is None:
-            rows = torch.empty(images.pixels.shape, dtype=dtype)
-        else:
-            rows = _mapped(stack, images.pixels.shape, dtype, scratch)
+        shape = (count, *images.shape)
+        rows = torch.empty(shape, dtype=dtype) if scratch is None else _mapped(stack, shape, dtype, scratch)
         generator = torch.Generator().manual_seed(seed)
-        for start in range(0, len(images), _PART):
+        for start in range(0, count, _PART):
             part = slice(start, start + _PART)
-            cells = torch.from_numpy(images.pixels[part].astype(np.float32)).to(dtype)
+            pixels = images.pixels[part if which is None else which[part]]
+            cells = torch.from_numpy(pixels.astype(np.float32)).to(dtype)
             rows[part] = with_noise(cells, generator)
         yield rows
 
