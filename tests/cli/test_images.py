@@ -132,6 +132,7 @@ def test_info_tells_of_the_model(diffeo, model):
         (("fit", "{folder}", "-o", "{out}", "--hidden", "8"), "--hidden cannot be given with images"),
         (("fit", "{folder}", "-o", "{out}", "--flow", "realnpv"), "Did you mean 'realnvp'"),
         (("fit", "{folder}", "-o", "{out}", "--set", "wide=3"), "wide=3 is no setting of RealNVP"),
+        (("fit", "{folder}", "-o", "{out}", "--pixels", "unitt"), "pixels='unitt' is not known"),
         (("fit", "{folder}", "-o", "{out}", "--set", "wide"), "--set 'wide' is not NAME=VALUE"),
         (("fit", "{empty}", "-o", "{out}"), "has no PNG or JPEG"),
         (("sample", "{model}", "-n", "3"), "-o '-' is not a file that images are written to"),

@@ -79,3 +79,11 @@ def test_a_report_says_what_there_was_no_time_for():
     model = FlowDensity(time_budget=1e-3, random_state=0).fit(correlated(100))
     assert "no kernel density" in model.report_
     assert np.isfinite(model.held_out_nats_)
+
+
+def test_few_rows_that_lie_near_a_curve_are_learnt_with_less_noise():
+    draws = np.random.default_rng(0)
+    t = draws.uniform(-1, 1, 300)
+    rows = np.column_stack([t, t**2 + 1e-3 * draws.normal(size=300)])
+    model = FlowDensity("spline-autoregressive", max_steps=150, random_state=0).fit(rows)
+    assert "noise of 0.01 gains" in model.report_

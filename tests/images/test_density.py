@@ -112,7 +112,7 @@ def test_units_are_those_of_the_papers():
     assert bits_per_dim(-3 * math.log(256), 3) == pytest.approx(8)
 
 
-@pytest.mark.parametrize("pixels", ["logit", "unit", "centred"])
+@pytest.mark.parametrize("pixels", ["logit", "unit", "centred", "symmetric"])
 def test_preprocessing_changes_no_constant(pixels):
     """An untrained flow of uniform noise under any preprocessing integrates to one over pixels."""
     model = image_model((1, 1, 2), 3, flow="nice", pixels=pixels, settings={"hidden": (4,)}).double().eval()

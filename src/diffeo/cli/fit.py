@@ -168,6 +168,13 @@ def fit(
         int | None,
         typer.Option(min=2, max=256, help="How many levels a pixel can have.", rich_help_panel=_IMAGES),
     ] = None,
+    pixels: Annotated[
+        str | None,
+        typer.Option(
+            help="How pixels reach the flow: logit, unit (0 to 1), centred (-½ to ½), symmetric (-1 to 1).",
+            rich_help_panel=_IMAGES,
+        ),
+    ] = None,
     noise: Annotated[
         float | None,
         typer.Option(
@@ -230,6 +237,7 @@ def fit(
             flip=flip,
             levels=levels,
             settings=settings or (),
+            pixels=pixels,
             noise=noise,
             drop_classes=drop_classes,
             log=log,

@@ -29,6 +29,7 @@ class ImageOptions:
         flip: whether images are mirrored at random.
         levels: how many levels a pixel has, if not those of the file.
         settings: of the flow, as ``width=32``.
+        pixels: how pixels reach the flow, as "unit".
         noise: Gaussian noise on pixels, in levels.
         drop_classes: the share of images that learn without their class.
         log: TensorBoard's folder.
@@ -41,6 +42,7 @@ class ImageOptions:
     flip: bool = False
     levels: int | None = None
     settings: Sequence[str] = ()
+    pixels: str | None = None
     noise: float | None = None
     drop_classes: float | None = None
     log: str | None = None
@@ -55,6 +57,7 @@ class ImageOptions:
             "--flip": self.flip,
             "--levels": self.levels,
             "--set": self.settings,
+            "--pixels": self.pixels,
             "--noise": self.noise,
             "--drop-classes": self.drop_classes,
             "--log": self.log,
@@ -151,6 +154,7 @@ def fit_images(
         classes=names if options.by_class else (),
         dequantisation=options.dequantisation or "uniform",
         settings=settings_in(options.settings),
+        pixels=options.pixels,
         noise=options.noise or 0.0,
     )
     size = sum(parameter.numel() for parameter in model.parameters())

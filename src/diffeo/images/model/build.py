@@ -24,6 +24,9 @@ FLOWS: Mapping[str, Callable[..., Flow]] = {
 #: What each paper does to pixels; a logit, where nothing is said.
 _PIXELS = {"nice": "unit", "glow": "centred"}
 
+#: Where levels 0 and L go to, of pixels that no logit bends.
+_RANGES = {"unit": (0.0, 1.0), "centred": (-0.5, 0.5), "symmetric": (-1.0, 1.0)}
+
 #: α of the logit, as in Real NVP.
 _ALPHA = 0.05
 
@@ -51,7 +54,8 @@ def image_model(
         settings: of a flow that is named, as ``{"scales": 3}``; see ``diffeo.images.RealNVP`` and others.
         classes: the names of the classes that the density is conditional on; none if empty.
         pixels: how dequantised pixels reach the flow: "logit", logit(α + (1 − 2α) x/L); "unit", x/L; or
-            "centred", x/L − ½. If not given, as the flow's paper does.
+            "centred", x/L − ½; "symmetric", 2 x/L − 1, as in NICE of CIFAR-10. If not given, "unit" for
+            NICE, "centred" for Glow, else "logit".
         dequantisation: "uniform", or "variational" (:class:`Dequantisation`).
         alpha: α of the logit.
         noise_width: channels of the networks of variational dequantisation.
@@ -69,13 +73,13 @@ def image_model(
     number("noise", noise, least=0)
     usual = "centred" if noise else "logit"
     chosen = pixels or (_PIXELS.get(flow, usual) if isinstance(flow, str) else usual)
-    one_of("pixels", chosen, ("logit", "unit", "centred"))
+    one_of("pixels", chosen, ("logit", *_RANGES))
     one_of("dequantisation", dequantisation, ("uniform", "variational"))
     number("alpha", alpha, least=0, below=0.5)
     if noise and (chosen == "logit" or dequantisation == "variational"):
         raise ConfigError(
             f"noise={noise:g} with pixels={chosen!r} and dequantisation={dequantisation!r}; expected "
-            'pixels "unit" or "centred" and uniform dequantisation: the others have no density beyond the '
+            "pixels without a logit and uniform dequantisation: the others have no density beyond the "
             "levels, where noise takes pixels."
         )
     body = flow if isinstance(flow, Flow) else _named(flow, shape, len(classes), settings or {})
@@ -83,8 +87,7 @@ def image_model(
     if chosen == "logit":
         layers.append(Logit(0.0, float(levels), alpha, event_ndim=3))
     else:
-        low = 0.0 if chosen == "unit" else -0.5
-        layers.append(Pixels(tuple(shape), levels, low, low + 1))
+        layers.append(Pixels(tuple(shape), levels, *_RANGES[chosen]))
     if dequantisation == "variational":
         layers.append(Dequantisation(tuple(shape), levels, width=noise_width))
     return ImageModel(Flow(body.base, Chain(body.bijection, *layers)), levels, tuple(classes), noise)
