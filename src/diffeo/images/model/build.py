@@ -79,8 +79,8 @@ def image_model(
     if noise and (chosen == "logit" or dequantisation == "variational"):
         raise ConfigError(
             f"noise={noise:g} with pixels={chosen!r} and dequantisation={dequantisation!r}; expected "
-            "pixels without a logit and uniform dequantisation: the others have no density beyond the "
-            "levels, where noise takes pixels."
+            'pixels "unit", "centred" or "symmetric" and uniform dequantisation: the others have no '
+            "density beyond the levels, where noise takes pixels."
         )
     body = flow if isinstance(flow, Flow) else _named(flow, shape, len(classes), settings or {})
     layers: list[Bijection] = []

@@ -224,7 +224,7 @@ _TRAINING: dict[str, tuple[Any, ...]] = {
     "max_epochs": (0, -1, 2.5, math.nan, math.inf, "3", True),
     "max_steps": (0, -1, 2.5, math.nan, math.inf, "3", True),
     "batch_size": (0, 1, -1, 2.5, math.nan, "3", True),
-    "learning_rate": (0, -1e-3, math.nan, math.inf, "1e-3", None, True),
+    "learning_rate": (0, -1e-3, math.nan, math.inf, "1e-3", True),
     "weight_decay": (-1e-3, math.nan, math.inf, "0", None, True),
     "warmup": _NOT_SHARES,
     "clip_norm": (0, -1.0, math.nan, math.inf, "5", True),
