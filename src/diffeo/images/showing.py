@@ -114,12 +114,12 @@ def moulding(
     z = warmed(base, base.sample((n,), context, generator=generator), temperature)
     shown = {round(k * len(body) / (steps - 1)) for k in range(steps)}
     frames = [_pixels(model, z, last, context)]
-    for k, layer in enumerate(body, start=1):
+    for k, layer in enumerate(body[:-1], start=1):
         z, _ = layer(z, context)
-        if k in shown and k < len(body):
+        if k in shown:
             frames.append(_pixels(model, z, last, context))
-    sample = model.sample(n, labels=labels, temperature=temperature, seed=seed)
-    frames.append(sample.pixels)
+    # From the same draws; a model that learnt with noise takes it away at the end.
+    frames.append(model.sample(n, labels=labels, temperature=temperature, seed=seed).pixels)
     return [Images(np.stack(way), model.levels) for way in zip(*frames, strict=True)]
 
 

@@ -41,9 +41,8 @@ class TrainConfig:
         precision: of the products of matrices inside conditioners while training: "float32"; "bfloat16";
             "auto", which is bfloat16 where the device multiplies in it, conditioners are at least 128 units
             wide and (on a processor) compiled kernels know some layer, else float32, as with constant
-            memory; or "float64", in which everything is computed then.
-            Laws, sums, log-determinants, bases and the optimizer are of float32 otherwise, and scores and
-            samples of the flow's dtype.
+            memory; or "float64", in which everything is computed then. Laws, sums, log-determinants, bases
+            and the optimizer are of float32 otherwise, and scores and samples of the flow's dtype.
         compile: "auto" takes the compiled kernels for the layers that they know, and compiles them, which
             takes seconds and is done once on a machine; "off" computes everything by torch. "blocks" is
             "auto" and, for the layers that they do not know (Bernstein, sums of squares, NAF, …),
