@@ -56,11 +56,11 @@ bench-tables: $(BENCH)/installed
 		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(METHODS),--methods $(METHODS)) $(if $(AGAIN),--again $(AGAIN))
 
 # Bits per dimension of images; fits that were done are not done again. SETS='digits mnist cifar10' (DATA is the
-# folder of the latter two), METHODS, SECONDS (a fit) and SEEDS narrow it down.
+# folder of the latter two), METHODS, SECONDS (a fit), SEEDS and TESTED (test images) narrow it down.
 bench-images: $(STAMP)
 	$(BIN)/python -m benchmarks.images.run $(if $(QUICK),--quick) $(if $(SETS),--sets $(SETS)) \
 		$(if $(DATA),--data $(DATA)) $(if $(METHODS),--methods $(METHODS)) \
-		$(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEEDS),--seeds $(SEEDS))
+		$(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(TESTED),--tested $(TESTED))
 
 # How often audits of simulated tables find what was planted; replications that were done are not done again.
 audit-rates: $(STAMP)

@@ -19,7 +19,7 @@ def page(records: Sequence[dict[str, Any]]) -> str:
     parts = ["# Bits per dimension of images", _protocol(records)]
     for chosen in dict.fromkeys(record["set"] for record in records):
         mine = [record for record in records if record["set"] == chosen]
-        parts += [f"## {chosen}", f"Images: {mine[0]['split']} (training, validation, test).", _table(mine)]
+        parts += [f"## {chosen}", _splits(mine), _table(mine)]
         parts.append(_verdict(mine))
         parts.append(_courses(mine))
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -36,6 +36,18 @@ def _protocol(records: Sequence[dict[str, Any]]) -> str:
         f"{len(records)} fits, {loud} began while others used more than "
         f"{QUIET:.0%} of the processors: their steps would be more on a quiet machine."
     )
+
+
+def _splits(records: Sequence[dict[str, Any]]) -> str:
+    """Return how many images were learnt from, watched and measured on; by method where that differs."""
+    splits: dict[str, list[str]] = {}
+    for record in records:
+        splits.setdefault(record["split"], []).append(record["method"])
+    lines: list[str] = []
+    for split, methods in splits.items():
+        those = f" of {', '.join(dict.fromkeys(methods))}" if len(splits) > 1 else ""
+        lines.append(f"Images{those}: {split} (training, validation, test).")
+    return "\n\n".join(lines)
 
 
 def _table(records: Sequence[dict[str, Any]]) -> str:

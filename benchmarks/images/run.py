@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 if journal.has(name):
                     continue
                 before = busy()
-                data = SETS[chosen](folder, seed)
+                data = SETS[chosen](folder, seed).tested_on(asked.tested)
                 record: dict[str, Any] = measured(data, method, seed, budget)
                 told = {"busy": before, "machine": found, "split": data.note, "dim": data.train[0].size}
                 journal.append({**name, **record, **told})
@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--methods", nargs="+", help="those to measure; all that the set has if not given")
     parser.add_argument("--seconds", type=float, default=60.0, help="training time of each flow")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of splits, weights and noise")
+    parser.add_argument("--tested", type=int, help="measure on this many test images, the first; or all")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK:g} seconds each")
     parser.add_argument("--data", default=os.environ.get("DIFFEO_DATA"), help="folder of mnist and cifar10")
     parser.add_argument("--journal", type=Path, help="the file of measurements, beside the page")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,12 @@ class ImageSet:
         """Return (C, H, W)."""
         channels, height, width = self.train.shape[1:]
         return channels, height, width
+
+    def tested_on(self, images: int | None) -> ImageSet:
+        """Return the set with only the first ``images`` of its test images, as its note then says."""
+        if images is None or images >= len(self.test):
+            return self
+        return replace(self, test=self.test[:images], note=f"{self.note}; measured on the first {images:,}")
 
 
 def digits(folder: Path | None, seed: int) -> ImageSet:
