@@ -59,13 +59,16 @@ ALPHA = 0.05
 
 
 def built(name: str, chosen: str, shape: tuple[int, int, int], levels: int) -> images.ImageModel:
-    """Return the model: pixels, or their logits, in units of each; "NICE" of MNIST has them as they are.
+    """Return the model: pixels, or their logits, in units of each; "NICE" has them as published.
 
-    As published, the scales of pixels that are always black grow by the learning rate a step. "NICE
-    standardised" is the same flow, of pixels that the moments of the training images put in units of each.
+    That is as they are for MNIST, where the scales of pixels that are always black grow by the learning
+    rate a step, and in [−1, 1] and whitened by ZCA for CIFAR-10. "NICE standardised" is the same flow, of
+    pixels that the moments of the training images put in units of each.
     """
     kind = name.split()[0]
     flow: Flow = getattr(images, kind)(shape, **SETTINGS[chosen][name])
+    if (name, chosen) == ("NICE", "cifar10"):
+        return images.image_model(shape, levels, flow=flow, pixels="symmetric", whiten="zca")
     if (name, chosen) != ("NICE", "mnist"):
         flow = flow.then(Standardize(shape, "moments"))
     pixels = "unit" if kind == "NICE" else "logit"

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from diffeo.bijections import Whiten
+from diffeo.bijections.whiten import METHODS
 from diffeo.conditioners import MLP, ResidualMLP
 from diffeo.kernels.tiles import in_tiles
 from diffeo.testing import stress
@@ -26,7 +27,7 @@ def test_conditioners(features, conditioner, dtype):
     assert in_any_batch(lambda rows: in_tiles(network, rows), x)
 
 
-@pytest.mark.parametrize("method", ["pca", "cholesky"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("features", [1, 5, 21])
 def test_whitening(features, method):
     x = torch.randn(50, features, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

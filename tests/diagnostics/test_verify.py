@@ -122,6 +122,7 @@ GOOD = {
     "Standardize of kilometres": lambda: Standardize(3).initialise(rows() * 1e3 + 1e4),
     "Whiten": lambda: Whiten(3).initialise(rows()),
     "Whiten by Cholesky": lambda: Whiten(3, "cholesky").initialise(rows()),
+    "Whiten by ZCA": lambda: Whiten(3, "zca").initialise(rows()),
     "ActNorm": lambda: ActNorm(3).initialise(rows()),
     "ActNorm of images": lambda: ActNorm((2, 3, 3)),
     "BatchNorm": lambda: BatchNorm(3).initialise(rows()),

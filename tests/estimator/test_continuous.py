@@ -9,6 +9,7 @@ import torch
 import diffeo
 from diffeo.errors import ConfigError, DataError, ShapeError
 from diffeo.estimator import ContinuousDensity, Members
+from diffeo.estimator.table import Table
 from diffeo.files import save
 from diffeo.kernels.native import library
 
@@ -259,3 +260,14 @@ def test_numbers_of_threads_and_torch_are_left_alone():
     before = torch.get_rng_state()
     fitted(moons(100), one_fold(100), steps=5)
     assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "kinds"), [((9.0, 0.1, 0.2), ["gaussian", "standard"]), ((9.0,) * 3, ["standard"])]
+)
+def test_the_first_reading_of_a_column_in_a_process_decides_nothing(monkeypatch, seconds, kinds):
+    taken = iter(seconds)
+    monkeypatch.setattr(Table, "_takes", lambda self: next(taken))
+    x = np.random.default_rng(0).normal(size=(50, 2))
+    table = Table(x, [(np.arange(40), np.arange(40, 50))], None, None, None, 0, seconds=1.0)
+    assert table.kinds() == kinds

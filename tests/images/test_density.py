@@ -123,6 +123,32 @@ def test_preprocessing_changes_no_constant(pixels):
     assert mass == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.parametrize("whiten", ["zca", "pca", "cholesky"])
+def test_whitened_images_keep_their_constant(whiten):
+    """log p(x) of an untrained flow behind a whitening is that of the Gaussian of the images."""
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 16, (400, 1, 2, 3), dtype=np.uint8)
+    pixels[:, :, 1] = (pixels[:, :, 0] + pixels[:, :, 1]) // 2
+    images = Images(pixels, 16)
+    flow = diffeo.Flow(StandardNormal((1, 2, 3)), Scale((1, 2, 3)))
+    model = image_model((1, 2, 3), 16, flow=flow, pixels="symmetric", whiten=whiten)
+    model.fit(images, validation=None, config=TrainConfig(max_steps=1, learning_rate=1e-9))
+    rows = (
+        with_noise(torch.from_numpy(pixels).float(), torch.Generator().manual_seed(1)).flatten(1).double()
+    )
+    law = torch.distributions.MultivariateNormal(rows.mean(0), torch.cov(rows.T, correction=0))
+    found = model.flow.double().log_prob(rows.reshape(-1, 1, 2, 3))
+    assert torch.allclose(found, law.log_prob(rows), atol=1e-3)
+    assert (model.decode(model.encode(images[:9])).pixels == pixels[:9]).all()
+
+
+def test_whitening_needs_more_images_than_pixels():
+    images = Images(np.random.default_rng(0).integers(0, 16, (20, 1, 5, 5), dtype=np.uint8), 16)
+    model = image_model((1, 5, 5), 16, flow="nice", settings={"hidden": (4,)}, whiten="zca")
+    with pytest.raises(DataError, match="18 training images of 25 pixels"):
+        model.fit(images)
+
+
 # -- noise ------------------------------------------------------------------------------------------
 
 

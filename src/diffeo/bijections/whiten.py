@@ -15,6 +15,9 @@ from diffeo.kernels.shapes import check_event
 from diffeo.kernels.tiles import even_linear, in_tiles
 from diffeo.registry import register
 
+#: The square roots A of a covariance.
+METHODS = ("pca", "cholesky", "zca")
+
 
 @register("bijections.Whiten")
 class Whiten(Bijection):
@@ -25,7 +28,9 @@ class Whiten(Bijection):
 
     Args:
         features: the number of features D.
-        method: "pca" (A = Q diag(√λ), by the eigendecomposition) or "cholesky" (A lower triangular).
+        method: "pca" (A = Q diag(√λ), by the eigendecomposition), "cholesky" (A lower triangular), or "zca"
+            (A = Q diag(√λ) Qᵀ, the symmetric root: of all whitenings the one that moves rows least, so that
+            a pixel stays a pixel; Bell & Sejnowski 1997, section 3).
         floor: the smallest eigenvalue kept, relative to the largest: collinear or constant columns
             then cost no invertibility.
 
@@ -39,12 +44,12 @@ class Whiten(Bijection):
     def __init__(self, features: int, method: str = "pca", floor: float = 1e-10) -> None:
         super().__init__()
         at_least("features", features, 1)
-        one_of("method", method, ("pca", "cholesky"))
+        one_of("method", method, METHODS)
         number("floor", floor, above=0, below=1)
         self.features, self.method, self.floor = features, method, floor
         self.event_shape = torch.Size([features])
         self.register_buffer("mean", torch.zeros(features))
-        # pca: the eigenvectors in columns; cholesky: the triangular factor with its unit diagonal.
+        # pca, zca: the eigenvectors in columns; cholesky: the triangular factor with its unit diagonal.
         self.register_buffer("factor", torch.eye(features))
         self.register_buffer("scale", torch.ones(features))
         self.register_buffer("initialised", torch.tensor(False))
@@ -62,12 +67,12 @@ class Whiten(Bijection):
         # Computed on the unit scale, where neither 1e-300 nor 1e300 loses digits.
         values, vectors = torch.linalg.eigh(covariance / largest)
         values = values.clamp(min=self.floor * float(values[-1].clamp(min=self.floor)))
-        if self.method == "pca":
-            factor, scale = vectors, values.sqrt()
-        else:
+        if self.method == "cholesky":
             lower = torch.linalg.cholesky(vectors * values @ vectors.T)
             scale = lower.diagonal().clone()
             factor = lower / scale
+        else:
+            factor, scale = vectors, values.sqrt()
         self.get_buffer("mean").copy_(mean)
         self.get_buffer("factor").copy_(factor)
         self.get_buffer("scale").copy_(scale * largest.sqrt())
@@ -86,26 +91,36 @@ class Whiten(Bijection):
 
     def _coloured(self, z: Tensor, context: None = None) -> Tensor:
         near, unit = _in_range(z)
-        spread = even_linear(near / unit * self.get_buffer("scale"), self.get_buffer("factor"))
+        turned = self._turned_back(near / unit) if self.method == "zca" else near / unit
+        spread = even_linear(turned * self.get_buffer("scale"), self.get_buffer("factor"))
         return _restored(spread, unit, z) + self.get_buffer("mean")
 
     def _whitened(self, x: Tensor, context: None = None) -> Tensor:
         near, unit = _in_range(x)
         centred, factor = near / unit - self.get_buffer("mean") / unit, self.get_buffer("factor")
-        if self.method == "pca":
-            deviation = self._deviation()
-            value = even_linear(centred, factor.T)
-            if deviation is not None:
-                # (I + E)⁻¹ = I − E + E² − E³, applied to rows; the next term is below any rounding.
-                for _ in range(3):
-                    value = even_linear(centred, factor.T) - even_linear(value, deviation)
-        else:
+        scale = self.get_buffer("scale")
+        if self.method == "cholesky":
             odd = self.features % 2  # an even size, as in even_linear
             factor = torch.nn.functional.pad(factor, (0, odd, 0, odd))
             rows = torch.nn.functional.pad(centred, (0, odd)).T
             solved = torch.linalg.solve_triangular(factor, rows, upper=False, unitriangular=True)
-            value = solved.T[:, : self.features]
-        return _restored(value / self.get_buffer("scale"), unit, x)
+            return _restored(solved.T[:, : self.features] / scale, unit, x)
+        value = self._turned_back(centred)
+        if self.method == "pca":
+            return _restored(value / scale, unit, x)
+        least = scale.amin()  # the quotients of the sum stay in range; what is common is divided by last
+        return _restored(even_linear(value / (scale / least), factor) / least, unit, x)
+
+    def _turned_back(self, rows: Tensor) -> Tensor:
+        """Return Q⁻¹ applied to rows."""
+        deviation, factor = self._deviation(), self.get_buffer("factor")
+        value = even_linear(rows, factor.T)
+        if deviation is not None:
+            # (I + E)⁻¹ = I − E + E² − E³, applied to rows; the next term is below any rounding.
+            turned = value
+            for _ in range(3):
+                value = turned - even_linear(value, deviation)
+        return value
 
     def _deviation(self) -> Tensor | None:
         """Return E = QᵀQ − I, by which the stored eigenvectors Q miss orthogonality; None in float32.
@@ -119,7 +134,7 @@ class Whiten(Bijection):
 
     def _log_det(self) -> Tensor:
         log_det = self.get_buffer("scale").log().sum()
-        deviation = self._deviation() if self.method == "pca" else None
+        deviation = self._deviation() if self.method == "pca" else None  # of zca, Q and Q⁻¹ cancel
         if deviation is None:
             return log_det
         # log │det Q│ = ½ log det(I + E), by the same series.
@@ -130,9 +145,13 @@ class Whiten(Bijection):
         mean, scale = self.get_buffer("mean").abs(), self.get_buffer("scale")
         factor = self.get_buffer("factor").abs()
         if inverse:
-            spread = factor if self.method == "pca" else torch.linalg.inv(factor).abs().T
-            return (given.abs() + mean) @ spread / scale
-        return (given.abs() * scale) @ factor.T + mean
+            rows = given.abs() + mean
+            if self.method == "cholesky":
+                return rows @ torch.linalg.inv(factor).abs().T / scale
+            turned = rows @ factor / scale
+            return turned @ factor.T if self.method == "zca" else turned
+        turned = given.abs() @ factor if self.method == "zca" else given.abs()
+        return (turned * scale) @ factor.T + mean
 
 
 def _in_range(rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -175,6 +175,14 @@ def fit(
             rich_help_panel=_IMAGES,
         ),
     ] = None,
+    whiten: Annotated[
+        str | None,
+        typer.Option(
+            help="Make the pixels of an image uncorrelated first: zca, as published for --flow nice of "
+            "CIFAR-10, pca or cholesky.",
+            rich_help_panel=_IMAGES,
+        ),
+    ] = None,
     noise: Annotated[
         float | None,
         typer.Option(
@@ -238,6 +246,7 @@ def fit(
             levels=levels,
             settings=settings or (),
             pixels=pixels,
+            whiten=whiten,
             noise=noise,
             drop_classes=drop_classes,
             log=log,

@@ -30,6 +30,7 @@ class ImageOptions:
         levels: how many levels a pixel has, if not those of the file.
         settings: of the flow, as ``width=32``.
         pixels: how pixels reach the flow, as "unit".
+        whiten: how pixels are whitened, as "zca".
         noise: Gaussian noise on pixels, in levels.
         drop_classes: the share of images that learn without their class.
         log: TensorBoard's folder.
@@ -43,6 +44,7 @@ class ImageOptions:
     levels: int | None = None
     settings: Sequence[str] = ()
     pixels: str | None = None
+    whiten: str | None = None
     noise: float | None = None
     drop_classes: float | None = None
     log: str | None = None
@@ -58,6 +60,7 @@ class ImageOptions:
             "--levels": self.levels,
             "--set": self.settings,
             "--pixels": self.pixels,
+            "--whiten": self.whiten,
             "--noise": self.noise,
             "--drop-classes": self.drop_classes,
             "--log": self.log,
@@ -155,6 +158,7 @@ def fit_images(
         dequantisation=options.dequantisation or "uniform",
         settings=settings_in(options.settings),
         pixels=options.pixels,
+        whiten=options.whiten,
         noise=options.noise or 0.0,
     )
     size = sum(parameter.numel() for parameter in model.parameters())

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from diffeo.bijections import Bijection, Chain, Logit
+from diffeo.bijections.whiten import METHODS
 from diffeo.errors import ConfigError, at_least, did_you_mean, number, one_of
 from diffeo.flows import Flow
 from diffeo.images import flows
 from diffeo.images.model.density import ImageModel
 from diffeo.images.model.dequantisation import Dequantisation
 from diffeo.images.model.pixels import Pixels
+from diffeo.images.model.whitening import whitening
 
 #: The published flows of images, by the names that the command line knows.
 FLOWS: Mapping[str, Callable[..., Flow]] = {
@@ -43,6 +45,7 @@ def image_model(
     alpha: float = _ALPHA,
     noise_width: int = 32,
     noise: float = 0.0,
+    whiten: str | None = None,
 ) -> ImageModel:
     """Return an untrained :class:`ImageModel`: base, flow, what pixels are to it, noise in their cells.
 
@@ -62,6 +65,9 @@ def image_model(
         noise: σ, in levels, of Gaussian noise that a fit adds and samples are freed from; the paper of
             TarFlow has 0.05 of half the range, 6.4 of 256 levels. Pixels are then "centred" if nothing is
             said, and not a logit's: noise takes them beyond their range.
+        whiten: "zca", "pca" or "cholesky": what all pixels of an image are made uncorrelated by before the
+            flow sees them, as NICE is of SVHN and CIFAR-10 ("zca"); :meth:`ImageModel.fit` reads it off
+            20,000 images, and needs more of them than an image has pixels. None leaves them as they are.
 
     Raises:
         ConfigError: an argument is not known, or the flow cannot have this shape.
@@ -76,6 +82,8 @@ def image_model(
     one_of("pixels", chosen, ("logit", *_RANGES))
     one_of("dequantisation", dequantisation, ("uniform", "variational"))
     number("alpha", alpha, least=0, below=0.5)
+    if whiten is not None:
+        one_of("whiten", whiten, METHODS)
     if noise and (chosen == "logit" or dequantisation == "variational"):
         raise ConfigError(
             f"noise={noise:g} with pixels={chosen!r} and dequantisation={dequantisation!r}; expected "
@@ -83,7 +91,7 @@ def image_model(
             "density beyond the levels, where noise takes pixels."
         )
     body = flow if isinstance(flow, Flow) else _named(flow, shape, len(classes), settings or {})
-    layers: list[Bijection] = []
+    layers: list[Bijection] = [] if whiten is None else [whitening(shape, whiten)]
     if chosen == "logit":
         layers.append(Logit(0.0, float(levels), alpha, event_ndim=3))
     else:

@@ -19,6 +19,7 @@ from diffeo.images.data.images import parted
 from diffeo.images.model.cells import Dequantised
 from diffeo.images.model.streaming import streamed
 from diffeo.images.model.watching import watching
+from diffeo.images.model.whitening import read_whitening
 from diffeo.training import Evaluation, FitResult, TrainConfig, fit
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def fit_images(
         rows = stack.enter_context(streamed(images, dtype, config.seed + 1, scratch, rest))
         context = _context(model, images, rest)
         watch = stack.enter_context(watching(model, log, callback))
+        read_whitening(model.flow, rows, config.seed)
         # Pixels are in units of levels, and the flow's own preprocessing brings them to order one.
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings(

@@ -105,6 +105,7 @@ BIJECTIONS = [
     _case("Gaussianize, between bounds", _between, domain="box"),
     _case("Whiten, pca", mixing(plain(Whiten))),
     _case("Whiten, cholesky", mixing(plain(Whiten, "cholesky"))),
+    _case("Whiten, zca", mixing(plain(Whiten, "zca"))),
     _case("Log", mixing(Log(shift=-0.5)), domain="positive"),
     _case("Bounded, mixed", mixing(_mixed_box), domain="positive"),
     _case("Bounded, box", mixing(_unit_box), domain="box"),

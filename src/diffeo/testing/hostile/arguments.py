@@ -137,7 +137,7 @@ def _parts() -> Iterator[tuple[str, Make, str, tuple[Any, ...]]]:
     yield "BatchNorm", partial(bijections.BatchNorm, 2), "momentum", (0, -0.1, 1.5, math.nan, "0.1", None)
     yield "BatchNorm", partial(bijections.BatchNorm, 2), "eps", (0, -1e-5, 1.0, math.nan, "1e-5", None)
     yield "Standardize", partial(bijections.Standardize, 2), "method", ("robuts", "", None, 1)
-    yield "Whiten", partial(bijections.Whiten, 2), "method", ("PCA", "zca", None, 1)
+    yield "Whiten", partial(bijections.Whiten, 2), "method", ("PCA", "ica", None, 1)
     yield "Whiten", partial(bijections.Whiten, 2), "floor", (0, 1, -1e-3, math.nan, "0", None)
     yield "Log", bijections.Log, "shift", _NOT_NUMBERS
     yield "Log", bijections.Log, "event_ndim", _NOT_COUNTS

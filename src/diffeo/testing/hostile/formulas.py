@@ -182,16 +182,19 @@ def _whiten(layer: b.Whiten, row: Row, *, inverse: bool) -> tuple[Row, Exact]:
     log_det = total([s.map(log) for s in scale])
     # The inverse of the factor as it is stored: its columns are orthogonal only to its precision.
     factor = layer.get_buffer("factor").double()
+
+    def times(matrix: torch.Tensor, rows: Row) -> Row:
+        lines = [numbers(line) for line in matrix]
+        return [total([a * u for a, u in zip(line, rows, strict=True)]) for line in lines]
+
+    back = torch.linalg.inv(factor)
     if inverse:
-        matrix = [numbers(line) for line in torch.linalg.inv(factor)]
-        centred = [x - m for x, m in zip(row, mean, strict=True)]
-        z = [total([a * c for a, c in zip(line, centred, strict=True)]) for line in matrix]
-        return [value * s.map(_reciprocal) for value, s in zip(z, scale, strict=True)], -log_det
-    spread = [z * s for z, s in zip(row, scale, strict=True)]
-    matrix = [numbers(line) for line in factor]
-    x = [total([*(a * u for a, u in zip(line, spread, strict=True)), m])
-         for line, m in zip(matrix, mean, strict=True)]  # fmt: skip
-    return x, log_det
+        z = times(back, [x - m for x, m in zip(row, mean, strict=True)])
+        z = [value * s.map(_reciprocal) for value, s in zip(z, scale, strict=True)]
+        return times(factor, z) if layer.method == "zca" else z, -log_det
+    turned = times(back, row) if layer.method == "zca" else row
+    spread = [z * s for z, s in zip(turned, scale, strict=True)]
+    return [x + m for x, m in zip(times(factor, spread), mean, strict=True)], log_det
 
 
 def log_base(base: Any, z: Row) -> Exact:
