@@ -6,9 +6,13 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.images.projection import projection
 from benchmarks.images.protocol import CLASSICAL, DRAWS
 from benchmarks.images.recipes import PUBLISHED
 from benchmarks.machine import QUIET
+
+#: Multiples of a fit's steps that its course is projected to.
+FURTHER = (10, 100)
 
 #: How far the best is to be ahead of Gaussian and mixture on digits, in bits per dimension.
 WANTED = 0.3
@@ -22,6 +26,7 @@ def page(records: Sequence[dict[str, Any]]) -> str:
         parts += [f"## {chosen}", _splits(mine), _table(mine)]
         parts.append(_verdict(mine))
         parts.append(_courses(mine))
+        parts.append(_projections(mine))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -108,3 +113,24 @@ def _courses(records: Sequence[dict[str, Any]]) -> str:
             told = ", ".join(f"{course[k][2]:.3f} at {course[k][0]:,.0f}" for k in places)
             lines.append(f"| {record['method']} | {record['seed']} | {told} |")
     return "\n".join(lines) if len(lines) > 2 else ""
+
+
+def _projections(records: Sequence[dict[str, Any]]) -> str:
+    """Return where unfinished courses would lead with ten and with a hundred times the steps."""
+    lines = [
+        "Projections, no measurements: a power law through the course, and in brackets a logarithm, which "
+        "never levels off (`benchmarks/images/projection.py`).",
+        "",
+        "| method | seed | "
+        + " | ".join(f"bits/dim at {further} × the steps" for further in FURTHER)
+        + " | published |",
+        "| --- | --- | " + "--- | " * len(FURTHER) + "--- |",
+    ]
+    for record in records:
+        wanted = PUBLISHED.get((record["set"], record["method"]))
+        found = [projection(record["course"], further * record["steps"]) for further in FURTHER]
+        if wanted is None or None in found:
+            continue
+        told = " | ".join(f"{p.levelling:.2f} ({p.going_on:.2f})" for p in found if p is not None)
+        lines.append(f"| {record['method']} | {record['seed']} | {told} | {wanted} |")
+    return "\n".join(lines) if len(lines) > 4 else ""
