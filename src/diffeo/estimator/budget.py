@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from diffeo.estimator.folds import ENOUGH, MOST_HELD
 from diffeo.tables.variable import Encoded
 
 #: Seconds for the smallest and the largest tables, and the cells (rows × columns) of the latter.
@@ -11,6 +12,9 @@ _LEAST, _MOST, _MANY = 10.0, 110.0, 1_000_000
 
 #: Folds of few rows; seconds that a column takes to be read in each; the share of a budget for that.
 _SPLITS, _COLUMN, _READING = 5, 0.01, 0.5
+
+#: Held-out cells (rows × columns) for each second: what a tenth of the time scores at the slowest.
+_SCORED = 24_000
 
 
 def budget_for(rows: Encoded, time_budget: float | None, max_steps: int | None) -> float:
@@ -37,3 +41,14 @@ def splits_in(columns: int, budget: float) -> int:
     (5, 1)
     """
     return _SPLITS if _SPLITS * columns * _COLUMN <= _READING * budget else 1
+
+
+def held_in(columns: int, budget: float) -> int:
+    """Return how many rows there is time to score, to hold out at most: 2,000 to 50,000.
+
+    >>> held_in(40, 10.0), held_in(40, 110.0)
+    (6000, 50000)
+    """
+    if math.isinf(budget):
+        return MOST_HELD
+    return max(ENOUGH, min(MOST_HELD, int(_SCORED * budget / columns)))

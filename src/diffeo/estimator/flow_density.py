@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from diffeo.errors import ConfigError, FileError, at_least, number, one_of
 from diffeo.estimator import stored
-from diffeo.estimator.budget import budget_for, splits_in
+from diffeo.estimator.budget import budget_for, held_in, splits_in
 from diffeo.estimator.continuous import CHOICES
 from diffeo.estimator.fitted import Fitted, encoded, refuse_impossible, schemas_of, variables_of
 from diffeo.estimator.folds import ENOUGH, weighted_rows
@@ -159,8 +159,9 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         weights = weights_of(sample_weight, len(rows))
         index = None if weights is None else weighted_rows(weights, seed)
         max_steps, asked = as_python(self.max_steps), as_python(self.time_budget)
-        splits = splits_in(rows.state.shape[1], budget_for(rows, asked, max_steps))
-        seen = Seen.of(rows, index, seed, splits)
+        columns, budget = rows.state.shape[1], budget_for(rows, asked, max_steps)
+        splits = splits_in(columns, budget)
+        seen = Seen.of(rows, index, seed, splits, held_in(columns, budget))
         if splits == 1 and len(seen.rows) < ENOUGH:
             told("one split of the rows in place of five folds: these would take the time; give more")
         if before is not None:

@@ -18,12 +18,17 @@ Fold = tuple[Rows, Rows]
 #: From this many rows on, one split suffices.
 ENOUGH = 2_000
 
-#: The share that is held out of many rows, how many at most; and the share of few where one split must do.
-_HELD, _MOST_HELD, _HELD_OF_FEW = 0.1, 50_000, 0.2
+#: The share that is held out of many rows, and of few where one split must do.
+_HELD, _HELD_OF_FEW = 0.1, 0.2
+
+#: How many rows are held out at most.
+MOST_HELD = 50_000
 
 
-def folds_of(rows: int, seed: int, splits: int = 5) -> list[Fold]:
+def folds_of(rows: int, seed: int, splits: int = 5, most: int = MOST_HELD) -> list[Fold]:
     """Return ``(train, held)`` row numbers: one split 90/10 from 2,000 rows on, else ``splits`` folds.
+
+    Of many rows no more than ``most`` are held out.
 
     Raises:
         DataError: there is one row only.
@@ -39,7 +44,7 @@ def folds_of(rows: int, seed: int, splits: int = 5) -> list[Fold]:
     order = np.random.default_rng([seed, rows]).permutation(rows)
     if rows >= ENOUGH or splits == 1:
         share = _HELD if rows >= ENOUGH else _HELD_OF_FEW
-        held = max(1, min(int(rows * share), _MOST_HELD))
+        held = max(1, min(int(rows * share), most))
         return [(np.sort(order[held:]), np.sort(order[:held]))]
     parts = np.array_split(order, min(splits, rows))
     return [

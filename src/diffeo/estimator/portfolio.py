@@ -1,12 +1,14 @@
 """The flows that may be tried on a table: which, how large, and how they are trained.
 
-Autoregressive splines need few layers, and learn most in a second; couplings draw samples in one pass;
-affine layers take the least parameters a column, for tables of hundreds of columns. Sizes follow the
-rows: a network that can learn a few hundred rows by heart is of no use.
+Autoregressive splines need few layers, and learn most in a second where columns are few; couplings draw
+samples in one pass; affine layers take the least parameters a column, so that of dozens of columns they see
+the most rows in a second. Sizes follow the rows: a network that can learn a few hundred rows by heart is of
+no use; and the time, where it is long.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +23,13 @@ from diffeo.laws import Affine, Inverted, Law, RationalQuadratic
 
 #: Fewer training rows than this are few: what learns them is kept small and noisy.
 FEW = 2_000
+
+#: From so many columns on affine layers are tried too, where there are as many rows: in patches of
+#: photographs they are 4 nats ahead of splines after a minute.
+BROAD, BROAD_ROWS = 16, 5_000
+
+#: Seconds and rows from which the networks of affine layers are twice as wide.
+LONG, LONG_ROWS = 600.0, 100_000
 
 ARCHITECTURES = ("spline-coupling", "spline-autoregressive", "affine")
 
@@ -120,12 +129,14 @@ def portfolio(
     sizes = {
         "spline-coupling": (4 if few else 8, small),
         "spline-autoregressive": (2, small if rows < 5_000 else 128),
-        "affine": (4, small),
+        "affine": _affine_size(rows, columns, budget) or (4, small),
     }
-    rate = 3e-3 if few else 8e-3
+    rates = dict.fromkeys(sizes, 3e-3 if few else 8e-3)
+    if _affine_size(rows, columns, budget):
+        rates["affine"] = 6e-3 if sizes["affine"][1] <= 256 else 4e-3
     sure = rows > 4 * columns  # of their covariance
     found = [
-        Candidate(kind, view, depth, width, kind == "affine" and sure, bins, rate, **habits(rows))
+        Candidate(kind, view, depth, width, kind == "affine" and sure, bins, rates[kind], **habits(rows))
         for view in views
         for kind, (depth, width) in sizes.items()
     ]
@@ -137,4 +148,14 @@ def portfolio(
         order = [c for c in found if c.architecture == "spline-autoregressive"]
     else:
         order = [c for c in found if c.architecture != "affine"]
+        if _affine_size(rows, columns, budget):
+            order.insert(1, [c for c in found if c.architecture == "affine"][-1])  # of standardised columns
     return order[: 2 if budget < 10 else 4]
+
+
+def _affine_size(rows: int, columns: int, budget: float) -> tuple[int, int] | None:
+    """Return layers and width of affine flows that are worth a try beside splines, or None."""
+    if not BROAD <= columns <= 150 or rows < BROAD_ROWS:
+        return None
+    long = LONG <= budget < math.inf and rows >= LONG_ROWS
+    return (6, 512) if long else (6, 256 if rows >= 20_000 else 128)

@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from diffeo.estimator.folds import Fold, Rows, folds_of
+from diffeo.estimator.folds import MOST_HELD, Fold, Rows, folds_of
 from diffeo.tables.variable import Encoded
 
 
@@ -24,8 +24,12 @@ class Seen:
     folds: list[Fold]
 
     @classmethod
-    def of(cls, rows: Encoded, index: Rows | None, seed: int, splits: int = 5) -> Self:
+    def of(
+        cls, rows: Encoded, index: Rows | None, seed: int, splits: int = 5, most: int = MOST_HELD
+    ) -> Self:
         """Split rows, few of them in so many folds, and then repeat them as ``index`` says.
+
+        Of many rows no more than ``most`` are held out.
 
         >>> one = Encoded(np.zeros((4, 1), np.int64), np.full((4, 1), np.nan))
         >>> seen = Seen.of(one, np.array([0, 0, 1, 2, 3]), seed=0)
@@ -33,9 +37,9 @@ class Seen:
         True
         """
         if index is None:
-            return cls(rows, folds_of(len(rows), seed, splits))
+            return cls(rows, folds_of(len(rows), seed, splits, most))
         used, place = np.unique(index, return_inverse=True)
-        folds = folds_of(len(used), seed, splits)
+        folds = folds_of(len(used), seed, splits, most)
         return cls(
             rows.rows(index), [(_copies(train, place), _copies(held, place)) for train, held in folds]
         )

@@ -41,6 +41,9 @@ _LAST = 0.05
 #: Fewer possible training rows than this train nothing.
 _FEWEST = 10
 
+#: Held-out rows that training looks at as it goes, at most, and those whose scoring is timed.
+WATCHED = _TIMED = 4_096
+
 
 @dataclass(frozen=True)
 class _Fold:
@@ -205,11 +208,12 @@ def _fit_fold(
         return _Fold((product,), np.stack(log_p))
     before = float(np.mean(log_p[0][ok.numpy()]))
     trained = models[1]
-    # The held-out rows are looked at once more when the time of training is over, and scored after it.
-    scoring = 2 * _seconds_of(trained, packed)
+    watched = _watched(packed.z[ok], seed).float()
+    # They are looked at once more when the time of training is over, and all are scored after it.
+    scoring = _seconds_of(trained, packed) * (1 + len(watched) / len(packed.z))
     left = (1 - _LAST) * budget - (time.perf_counter() - begun) - scoring
     if (left > 0 or going.steps is not None) and _train(
-        trained, z, packed.z[ok].float(), settings, left, going.steps, seed
+        trained, z, watched, settings, left, going.steps, seed
     ):
         log_p.append(trained.log_prob_of(packed, given))
         after = float(np.mean(log_p[1][ok.numpy()]))
@@ -245,11 +249,19 @@ def _model(
 
 
 def _seconds_of(model: MixedModel, held: Packed) -> float:
-    """Return how long scoring the held-out rows will take, measured on a few of them."""
-    few = Packed(*(each[:256] for each in held))
+    """Return how long scoring the held-out rows will take, measured on some of them; not the first time."""
+    few = Packed(*(each[:_TIMED] for each in held))
+    model.log_prob_of(Packed(*(each[:2] for each in few)))
     begun = time.perf_counter()
     model.log_prob_of(few)
     return (time.perf_counter() - begun) * len(held.z) / max(1, len(few.z))
+
+
+def _watched(rows: Tensor, seed: int) -> Tensor:
+    """Return what training looks at as it goes: the held-out rows, or some of many."""
+    if len(rows) <= WATCHED:
+        return rows
+    return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:WATCHED]]
 
 
 def _train(

@@ -36,7 +36,8 @@ def fit_marginals(
     The numbers of a lattice are first spread over their cells: the distribution function of the marginal
     then goes up by the mass of each cell within it. A map takes some hundredths of a second: where hundreds
     of columns have to share a short time, those that ``seconds`` do not suffice for get the map of a normal
-    law with their quartiles (on the line, where they have bounds), and their networks the rest to learn.
+    law with their quartiles (on the line, where they have bounds), and their networks the rest to learn. So
+    do lattices of which hardly a number is no atom's: their law is that of the states.
     """
     draws, begun = np.random.default_rng(seed), time.perf_counter()
     found: list[Gaussianize | None] = []
@@ -46,6 +47,7 @@ def fit_marginals(
             continue
         state, value = encoded.state[:, column], encoded.value[:, column]
         numbers = value[state == 0]
+        atoms_alone = bool(variable.lattice and variable.atoms) and len(numbers) < _ENOUGH
         if variable.lattice and len(numbers) < _ENOUGH:
             numbers = numbers_of(variable, state, value)
         numbers = numbers[np.isfinite(numbers)]
@@ -57,7 +59,7 @@ def fit_marginals(
             numbers = numbers[inner]
         if not len(numbers):
             numbers = np.array([_somewhere(variable)])
-        if time.perf_counter() - begun + _STRAIGHT * (len(variables) - column) > seconds:
+        if atoms_alone or time.perf_counter() - begun + _STRAIGHT * (len(variables) - column) > seconds:
             numbers = np.quantile(numbers, _QUARTERS)
         found.append(_fitted(numbers, low, high))
     return found
