@@ -23,7 +23,7 @@ from diffeo.estimator.expectation import Moments, Normals, fit_normals
 Array = NDArray[np.float64]
 
 #: Numbers of components that are tried, as far as rows and time go: of few rows, and of many.
-FEW, MANY = (2, 4, 8, 16, 32), (4, 16, 32, 64)
+FEW, MANY = (2, 4, 8, 16, 32), (4, 16, 32, 64, 128, 256)
 
 #: Rows from which numbers are those of many.
 MANY_ROWS = 5_000

@@ -24,6 +24,9 @@ CHOOSING = 0.35
 #: Where the first steps of a flow take more than this share of the time, no time is left to compare.
 SHORT = 0.05
 
+#: Steps of two short fits, from which the time of a step is read.
+TIMED = (2, 10)
+
 #: Steps that each candidate should have had when candidates are first compared.
 COMPARED = 80
 
@@ -92,10 +95,12 @@ def _affordable(
     if (spent := time.perf_counter() - begun) > SHORT * seconds:
         report(f"{spent:.1f} s for two steps: 1 of {len(candidates)} flows is tried")
         return candidates[:1]
-    timed = train(first, rows[first.view], seconds, seed, steps=4)
-    if timed is None:
+    # What a fit takes before its first step and after its last is in both, and the first use of it in none.
+    timed = [train(first, rows[first.view], seconds, seed, steps=steps) for steps in TIMED]
+    fewer, more = (math.inf if run is None else run.seconds for run in timed)
+    step = (more - fewer) / (TIMED[1] - TIMED[0])
+    if not 0 < step < math.inf:
         return candidates
-    step = timed.seconds / timed.steps
     most = int(CHOOSING * seconds / (COMPARED * step))
     if most < len(candidates):
         report(f"a step takes {1000 * step:.0f} ms: {max(1, most)} of {len(candidates)} flows are tried")
