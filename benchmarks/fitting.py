@@ -4,7 +4,8 @@ Each peer trains its RQ-spline couplings (FrEIA: affine ones, having no others) 
 learning rate of its own documentation, and once more with batches of 512 rows, for the whole budget. The
 target is the best that any of them ever saw on the held-out rows; their clocks stand still while these are
 measured. Then ``diffeo.fit`` runs with its defaults, with time budgets from a sixteenth of theirs on, each
-twice the one before, until one reaches the target. Its clock is the wall's, from the call on.
+twice the one before, until one reaches the target. Its clock is the wall's, from the call on. So does
+``diffeo.FlowDensity``, which chooses the flow itself.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cases import Case
-from benchmarks.libraries import PEERS
+from benchmarks.libraries import FITS, PEERS
 from benchmarks.tables import Table
 from benchmarks.workers import Handle, asked
 
@@ -49,7 +50,8 @@ def measured(
             if peer in PEERS
         }
         reached = [result["nats"] for result in peers.values() if "nats" in result]
-        ours = {"diffeo": _ours(fitted, seconds, max(reached))} if reached else {}
+        own = ("diffeo", *(FITS if device == "cpu" else ())) if reached else ()  # the estimator has no GPU
+        ours = {each: _ours(partial(fitted, each), seconds, max(reached)) for each in own}
     return {
         "table": name,
         "rows": len(train),
@@ -97,7 +99,7 @@ def _ours(fitted: Callable[..., Result], seconds: float, target: float) -> Resul
     """Return the first of the growing budgets that reaches the target, or the last."""
     result: Result = {}
     for share in (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0):
-        result = fitted("diffeo", seconds * share)
+        result = fitted(seconds * share)
         if "trace" not in result:
             return result
         times = [s for s, nats in result["trace"] if nats >= target]

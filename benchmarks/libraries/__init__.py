@@ -18,6 +18,9 @@ LIBRARIES: dict[str, tuple[str, str]] = {
 #: Entries of the memory table only.
 MEMORY: dict[str, tuple[str, str]] = {"diffeo, memory constant": ("ours", "constant")}
 
+#: Entries of the table of fits only.
+FITS: dict[str, tuple[str, str]] = {"diffeo.FlowDensity": ("ours", "estimator")}
+
 #: The matrix products of a step alone, by the route that they take.
 FLOORS: dict[str, tuple[str, str]] = {
     "products float32": ("products", "float32"),
@@ -25,8 +28,8 @@ FLOORS: dict[str, tuple[str, str]] = {
     "products bfloat16": ("products", "bfloat16"),
 }
 
-ALL = {**LIBRARIES, **MEMORY, **FLOORS}
-OURS = ("diffeo", "diffeo float32", *MEMORY)
+ALL = {**LIBRARIES, **MEMORY, **FITS, **FLOORS}
+OURS = ("diffeo", "diffeo float32", *MEMORY, *FITS)
 PEERS = tuple(name for name in LIBRARIES if name not in OURS)
 
-__all__ = ["ALL", "FLOORS", "LIBRARIES", "MEMORY", "OURS", "PEERS", "Lacks", "Library"]
+__all__ = ["ALL", "FITS", "FLOORS", "LIBRARIES", "MEMORY", "OURS", "PEERS", "Lacks", "Library"]
