@@ -61,10 +61,10 @@ def _table(records: Sequence[dict[str, Any]]) -> str:
         "published |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    groups: dict[tuple[str, float], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, float, str], list[dict[str, Any]]] = {}
     for record in records:
-        groups.setdefault((record["method"], record["budget"]), []).append(record)
-    for (method, _), those in sorted(groups.items(), key=_mean):
+        groups.setdefault((record["method"], record["budget"], record["split"]), []).append(record)
+    for (method, *_), those in sorted(groups.items(), key=_mean):
         published = PUBLISHED.get((those[0]["set"], method))
         spread = f" ± {statistics.stdev(r['bits'] for r in those):.3f}" if len(those) > 1 else ""
         weighted = [r["weighted bits"] for r in those if "weighted bits" in r]  # older fits lack them
@@ -79,17 +79,19 @@ def _table(records: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _mean(item: tuple[tuple[str, float], list[dict[str, Any]]]) -> float:
+def _mean(item: tuple[tuple[str, float, str], list[dict[str, Any]]]) -> float:
     return statistics.mean(record["bits"] for record in item[1])
 
 
 def _verdict(records: Sequence[dict[str, Any]]) -> str:
     """Return how far the best flow is ahead of the best classical density, on the same seeds."""
-    classical = [record for record in records if record["method"] in CLASSICAL]
     flows = [record for record in records if record["method"] not in CLASSICAL]
-    if not classical or not flows:
+    if not flows:
         return ""
     best = min(flows, key=lambda record: record["bits"])
+    classical = [
+        record for record in records if record["method"] in CLASSICAL and record["split"] == best["split"]
+    ]
     lines: list[str] = []
     for what in ("", " of logits"):
         those = [record for record in classical if record["method"].endswith("of logits") == bool(what)]

@@ -56,13 +56,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 journal.path.with_suffix(".md").write_text(page(journal.records()), "utf-8")
 
 
+def _count(text: str) -> int:
+    found = int(text)
+    if found < 1:
+        raise argparse.ArgumentTypeError(f"{found} images measure nothing; expected 1 or more")
+    return found
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=["digits"])
     parser.add_argument("--methods", nargs="+", help="those to measure; all that the set has if not given")
     parser.add_argument("--seconds", type=float, default=60.0, help="training time of each flow")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of splits, weights and noise")
-    parser.add_argument("--tested", type=int, help="measure on this many test images, the first; or all")
+    parser.add_argument("--tested", type=_count, help="measure on this many test images, the first; or all")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK:g} seconds each")
     parser.add_argument("--data", default=os.environ.get("DIFFEO_DATA"), help="folder of mnist and cifar10")
     parser.add_argument("--journal", type=Path, help="the file of measurements, beside the page")

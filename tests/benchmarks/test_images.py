@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.images import protocol, run
+from benchmarks.images.page import page
 from benchmarks.images.protocol import dequantised
 from benchmarks.images.sets import SETS, ImageSet
 from diffeo.bijections import Identity
@@ -88,3 +89,27 @@ def test_a_fit_is_measured_once_and_the_page_says_who_is_ahead(tmp_path, monkeyp
     assert "Glow is 0.400 bits/dim ahead of the Gaussian (wanted: 0.3; kept)." in page
     assert "4.000 at 0, 2.000 at 50" in page
     assert "| Glow | 2.100 | 2.000 | 1 |" in page
+
+
+def test_a_part_of_the_test_images_is_said_and_a_course_projected():
+    few = DATA.tested_on(4)
+    assert (len(few.test), few.note) == (4, "as the test has it; measured on the first 4")
+    assert DATA.tested_on(None) is DATA
+    assert DATA.tested_on(10) is DATA
+    course = [[n, 0.0, 1.0 + 8 * n**-0.5] for n in range(50, 1001, 50)]
+    machine = {"processor": "Abacus", "cores": 2, "date": "2026-01-01", "versions": {}}
+    record = {"set": "mnist", "method": "NICE", "seed": 0, "budget": 9.0, "split": few.note}
+    record |= {"bits": 1.25, "nats": 1.0, "seconds": 9.0, "steps": 1000, "parameters": 7}
+    record |= {"course": course, "busy": 0.0, "machine": machine}
+    whole = {**record, "split": DATA.note, "bits": 1.5}
+    text = page([record, whole])
+    # 1 + 8 / 100 and 1 + 8 / √100,000, by the power law that the course has.
+    assert "| NICE | 0 | 1.08 (" in text
+    assert "| 1.03 (" in text
+    assert text.count("| NICE | 1.250 |") == text.count("| NICE | 1.500 |") == 1  # not averaged
+
+
+def test_no_test_images_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        run.main(["--tested", "0"])
+    assert "expected 1 or more" in capsys.readouterr().err

@@ -6,9 +6,12 @@ import pytest
 
 from diffeo import FlowDensity
 from diffeo.errors import ConfigError
-from diffeo.estimator.budget import splits_in
+from diffeo.estimator.budget import held_in, splits_in
 from diffeo.estimator.folds import folds_of
+from diffeo.estimator.halving import _seconds_a_step
+from diffeo.estimator.portfolio import portfolio
 from diffeo.estimator.table import Table
+from diffeo.estimator.training import Trained
 
 
 def correlated(rows=200, seed=0):
@@ -87,3 +90,41 @@ def test_few_rows_that_lie_near_a_curve_are_learnt_with_less_noise():
     rows = np.column_stack([t, t**2 + 1e-3 * draws.normal(size=300)])
     model = FlowDensity("spline-autoregressive", max_steps=150, random_state=0).fit(rows)
     assert "noise of 0.01 gains" in model.report_
+
+
+@pytest.mark.parametrize(
+    ("columns", "budget", "most"),
+    [(40, 10.0, 6_000), (40, 110.0, 50_000), (1, 1e305, 50_000), (5_000, 1.0, 2_000), (3, np.inf, 50_000)],
+)
+def test_no_more_rows_are_held_out_than_there_is_time_to_score(columns, budget, most):
+    assert held_in(columns, budget) == most
+
+
+def test_a_longer_fit_that_goes_on_holds_out_nothing_that_was_learnt(monkeypatch):
+    monkeypatch.setattr("diffeo.estimator.flow_density.held_in", lambda columns, budget: int(budget * 200))
+    x = np.random.default_rng(0).normal(size=(6_000, 2))
+    model = FlowDensity("gaussian", time_budget=1.0, random_state=0, warm_start=True).fit(x)
+    before = model.seen_.folds[0]
+    model.set_params(time_budget=3.0).fit(x)
+    assert len(before[1]) == 200
+    assert not set(model.seen_.folds[0][1]) & set(before[0])
+
+
+def test_affine_layers_are_tried_first_where_columns_are_many():
+    views = ("gaussian", "standard")
+    broad = portfolio(20_000, 30, 0, 60.0, views)
+    assert (broad[0].architecture, broad[0].view, broad[0].linear) == ("affine", "standard", True)
+    assert all(c.architecture != "affine" for c in portfolio(20_000, 6, 0, 60.0, views))
+    assert portfolio(20_000, 30, 0, 60.0, ["gaussian"])[0].view == "gaussian"
+    wide = portfolio(200_000, 30, 0, 1_000.0, views)[0].width
+    assert wide > broad[0].width
+    assert portfolio(200_000, 30, 0, np.inf, views)[0].width == broad[0].width
+
+
+def test_a_step_is_timed_without_what_surrounds_it(monkeypatch):
+    def train(candidate, rows, seconds, seed, steps):
+        return Trained(None, 0.0, steps, 3.0 + 0.01 * steps, "steps")
+
+    monkeypatch.setattr("diffeo.estimator.halving.train", train)
+    assert _seconds_a_step(None, None, 100.0, 0) == pytest.approx(0.01)
+    assert _seconds_a_step(None, None, 1.0, 0) == pytest.approx(0.01)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import diffeo
-from diffeo.bijections import Chain, Scale
+from diffeo.bijections import Chain, Flattened, Scale, Whiten
 from diffeo.distributions import StandardNormal, Uniform
 from diffeo.errors import ConfigError, DataError, DtypeError, ShapeError
 from diffeo.images import (
@@ -23,6 +23,7 @@ from diffeo.images import (
     with_noise,
 )
 from diffeo.images.model.circle import along
+from diffeo.images.model.whitening import read_whitening
 from diffeo.testing import stress
 from diffeo.training import TrainConfig
 
@@ -140,6 +141,31 @@ def test_whitened_images_keep_their_constant(whiten):
     found = model.flow.double().log_prob(rows.reshape(-1, 1, 2, 3))
     assert torch.allclose(found, law.log_prob(rows), atol=1e-3)
     assert (model.decode(model.encode(images[:9])).pixels == pixels[:9]).all()
+
+
+@pytest.mark.parametrize("dequantisation", ["uniform", "variational"])
+def test_whitening_of_classes_is_read_in_parts_and_not_again_on_going_on(dequantisation, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 16, (700, 1, 2, 3), dtype=np.uint8)
+    images = Images(pixels, 16, labels=np.arange(700) % 2)
+    found = []
+    for _ in range(2):  # the second goes on from the end of the first
+        torch.manual_seed(0)
+        model = image_model(
+            (1, 2, 3), 16, flow="nice", settings={"hidden": (4,)}, classes=("a", "b"), whiten="zca",
+            dequantisation=dequantisation, noise_width=4,
+        )  # fmt: skip
+        model.fit(images, config=QUICK, checkpoint=tmp_path / "state", scratch=tmp_path)
+        layer = next(part for part in model.flow.modules() if isinstance(part, Whiten))
+        assert bool(layer.get_buffer("initialised"))
+        found.append(layer.get_buffer("mean"))
+    assert 0 < float(found[0].abs().max()) < 1  # pixels of the unit interval
+    assert torch.equal(*found)
+
+
+def test_a_whitening_inside_of_a_flow_is_left_to_it():
+    inner = Chain(Flattened((1, 2, 3), Whiten(6)), Scale((1, 2, 3)), Pixels((1, 2, 3), 16, 0.0, 1.0))
+    read_whitening(diffeo.Flow(StandardNormal((1, 2, 3)), inner), torch.rand(50, 1, 2, 3), None, 0)
+    assert not bool(inner.bijections[0].bijection.get_buffer("initialised"))
 
 
 def test_whitening_needs_more_images_than_pixels():

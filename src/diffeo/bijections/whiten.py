@@ -62,7 +62,12 @@ class Whiten(Bijection):
         rows = finite_rows(x, torch.Size([self.features]), "Whiten")
         mean = rows.mean(0)
         centred = rows - mean
-        covariance = centred.T @ centred / rows.shape[0]
+        return self.place(mean, centred.T @ centred / rows.shape[0])
+
+    @torch.no_grad()
+    def place(self, mean: Tensor, covariance: Tensor) -> Self:
+        """Set mean and factor by the moments (D,) and (D, D) of rows that were summed elsewhere."""
+        covariance = covariance.double()
         largest = covariance.diagonal().amax().clamp(min=torch.finfo(torch.float64).tiny)
         # Computed on the unit scale, where neither 1e-300 nor 1e300 loses digits.
         values, vectors = torch.linalg.eigh(covariance / largest)

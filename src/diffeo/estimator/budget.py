@@ -51,4 +51,4 @@ def held_in(columns: int, budget: float) -> int:
     """
     if math.isinf(budget):
         return MOST_HELD
-    return max(ENOUGH, min(MOST_HELD, int(_SCORED * budget / columns)))
+    return int(max(ENOUGH, min(MOST_HELD, _SCORED * budget / columns)))

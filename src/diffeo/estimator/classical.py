@@ -8,6 +8,7 @@ density, is in :mod:`diffeo.estimator.kernels`.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ Array = NDArray[np.float64]
 
 #: Numbers of components that are tried, as far as rows and time go: of few rows, and of many.
 FEW, MANY = (2, 4, 8, 16, 32), (4, 16, 32, 64, 128, 256)
+
+#: Components at most where no clock limits them.
+MOST_COUNTED = 64
 
 #: Rows from which numbers are those of many.
 MANY_ROWS = 5_000
@@ -159,6 +163,8 @@ def fit_mixture(rows: Rows, ridge: float, seconds: float, seed: int) -> Fitted |
     strength = columns + 1.0
     for place, components in enumerate(FEW if fewest < MANY_ROWS else MANY):
         if components > fewest // 8 or components * columns**2 > 4_000_000:
+            break
+        if math.isinf(seconds) and components > MOST_COUNTED:
             break
         last = time.perf_counter()
         worse = 0 if tried(components, strength) else worse + 1

@@ -161,7 +161,10 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         max_steps, asked = as_python(self.max_steps), as_python(self.time_budget)
         columns, budget = rows.state.shape[1], budget_for(rows, asked, max_steps)
         splits = splits_in(columns, budget)
-        seen = Seen.of(rows, index, seed, splits, held_in(columns, budget))
+        most = held_in(columns, budget)
+        if going_on and self.seen_ is not None:  # what was trained on is not held out in a longer fit
+            most = min(most, max(len(held) for _, held in self.seen_.folds))
+        seen = Seen.of(rows, index, seed, splits, most)
         if splits == 1 and len(seen.rows) < ENOUGH:
             told("one split of the rows in place of five folds: these would take the time; give more")
         if before is not None:

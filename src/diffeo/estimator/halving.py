@@ -24,8 +24,8 @@ CHOOSING = 0.35
 #: Where the first steps of a flow take more than this share of the time, no time is left to compare.
 SHORT = 0.05
 
-#: Steps of two short fits, from which the time of a step is read.
-TIMED = (2, 10)
+#: Steps of short fits, from which the time of a step is read: of the last one where steps are short.
+TIMED = (2, 4, 12)
 
 #: Steps that each candidate should have had when candidates are first compared.
 COMPARED = 80
@@ -95,16 +95,31 @@ def _affordable(
     if (spent := time.perf_counter() - begun) > SHORT * seconds:
         report(f"{spent:.1f} s for two steps: 1 of {len(candidates)} flows is tried")
         return candidates[:1]
-    # What a fit takes before its first step and after its last is in both, and the first use of it in none.
-    timed = [train(first, rows[first.view], seconds, seed, steps=steps) for steps in TIMED]
-    fewer, more = (math.inf if run is None else run.seconds for run in timed)
-    step = (more - fewer) / (TIMED[1] - TIMED[0])
+    step = _seconds_a_step(first, rows[first.view], seconds, seed)
     if not 0 < step < math.inf:
         return candidates
     most = int(CHOOSING * seconds / (COMPARED * step))
     if most < len(candidates):
         report(f"a step takes {1000 * step:.0f} ms: {max(1, most)} of {len(candidates)} flows are tried")
     return candidates[: max(1, most)]
+
+
+def _seconds_a_step(candidate: Candidate, rows: Pair, seconds: float, seed: int) -> float:
+    """Return the time of a step: what a fit takes before its first and after its last is in the difference.
+
+    The more precise, the less of ``seconds`` it takes; NaN where training gave up.
+    """
+    least = TIMED[0]
+    before = train(candidate, rows, seconds, seed, steps=least)
+    step = math.nan
+    for steps in TIMED[1:]:
+        after = train(candidate, rows, seconds, seed, steps=steps)
+        if before is None or after is None:
+            return math.nan
+        step = (after.seconds - before.seconds) / (steps - least)
+        if TIMED[-1] * step > SHORT * seconds:
+            break
+    return step
 
 
 def nats_of(run: Run) -> float:

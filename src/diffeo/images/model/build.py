@@ -67,7 +67,8 @@ def image_model(
             said, and not a logit's: noise takes them beyond their range.
         whiten: "zca", "pca" or "cholesky": what all pixels of an image are made uncorrelated by before the
             flow sees them, as NICE is of SVHN and CIFAR-10 ("zca"); :meth:`ImageModel.fit` reads it off
-            20,000 images, and needs more of them than an image has pixels. None leaves them as they are.
+            20,000 images (off more, of more than 10,000 pixels), and needs more than an image has pixels.
+            None leaves them as they are.
 
     Raises:
         ConfigError: an argument is not known, or the flow cannot have this shape.

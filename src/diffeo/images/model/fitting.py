@@ -6,6 +6,7 @@ import contextlib
 import warnings
 from collections.abc import Callable
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,7 +103,8 @@ def fit_images(
         rows = stack.enter_context(streamed(images, dtype, config.seed + 1, scratch, rest))
         context = _context(model, images, rest)
         watch = stack.enter_context(watching(model, log, callback))
-        read_whitening(model.flow, rows, config.seed)
+        if checkpoint is None or not Path(checkpoint).exists():  # what is gone on from has been read
+            read_whitening(model.flow, rows, context, config.seed)
         # Pixels are in units of levels, and the flow's own preprocessing brings them to order one.
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings(

@@ -21,6 +21,9 @@ Floats: TypeAlias = NDArray[np.float64]
 #: Numbers of a lattice that are no atoms' from which its marginal is fitted; with fewer, atoms count too.
 _ENOUGH = 20
 
+#: One number in so many, or less, that is no atom's is next to none.
+_ONE_IN = 1_000
+
 #: What a map of little time is made from: of three numbers, it is straight; and the seconds it takes.
 _QUARTERS, _STRAIGHT = (0.2, 0.5, 0.8), 4e-3
 
@@ -37,7 +40,7 @@ def fit_marginals(
     then goes up by the mass of each cell within it. A map takes some hundredths of a second: where hundreds
     of columns have to share a short time, those that ``seconds`` do not suffice for get the map of a normal
     law with their quartiles (on the line, where they have bounds), and their networks the rest to learn. So
-    do lattices of which hardly a number is no atom's: their law is that of the states.
+    do lattices of which hardly a number among thousands is no atom's: their law is that of the states.
     """
     draws, begun = np.random.default_rng(seed), time.perf_counter()
     found: list[Gaussianize | None] = []
@@ -47,7 +50,8 @@ def fit_marginals(
             continue
         state, value = encoded.state[:, column], encoded.value[:, column]
         numbers = value[state == 0]
-        atoms_alone = bool(variable.lattice and variable.atoms) and len(numbers) < _ENOUGH
+        many = bool(variable.lattice and variable.atoms) and len(state) >= _ONE_IN
+        atoms_alone = many and _ONE_IN * len(numbers) < len(state)
         if variable.lattice and len(numbers) < _ENOUGH:
             numbers = numbers_of(variable, state, value)
         numbers = numbers[np.isfinite(numbers)]
