@@ -52,6 +52,8 @@ def _splits(records: Sequence[dict[str, Any]]) -> str:
     for split, methods in splits.items():
         those = f" of {', '.join(dict.fromkeys(methods))}" if len(splits) > 1 else ""
         lines.append(f"Images{those}: {split} (training, validation, test).")
+    cores = sorted({record["machine"]["cores"] for record in records})
+    lines.append(f"On {' or '.join(map(str, cores))} core{'s' if cores != [1] else ''}.")
     return "\n\n".join(lines)
 
 
@@ -129,10 +131,14 @@ def _projections(records: Sequence[dict[str, Any]]) -> str:
         "| --- | --- | " + "--- | " * len(FURTHER) + "--- |",
     ]
     for record in records:
-        wanted = PUBLISHED.get((record["set"], record["method"]))
+        wanted = PUBLISHED.get(
+            (record["set"], record["method"].split()[0])
+        )  # "NICE" of "NICE standardised"
         found = [projection(record["course"], further * record["steps"]) for further in FURTHER]
-        if wanted is None or None in found:
+        if wanted is None:
             continue
-        told = " | ".join(f"{p.levelling:.2f} ({p.going_on:.2f})" for p in found if p is not None)
+        told = " | ".join(
+            "too few looks" if p is None else f"{p.levelling:.2f} ({p.going_on:.2f})" for p in found
+        )
         lines.append(f"| {record['method']} | {record['seed']} | {told} | {wanted} |")
     return "\n".join(lines) if len(lines) > 4 else ""

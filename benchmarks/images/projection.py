@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 #: Looks that a course has at least, between the first third and the last tenth.
-FEWEST = 5
+FEWEST = 4
 
 #: Exponents that are tried.
 EXPONENTS = np.linspace(0.05, 2.0, 40)
