@@ -48,7 +48,7 @@ class Handle:
         return self._answer(limit)
 
     def _start(self) -> dict[str, Any]:
-        self.log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
+        self.log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - open for as long as the process is
         self.process = subprocess.Popen(
             [
                 sys.executable,

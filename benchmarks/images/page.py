@@ -131,12 +131,11 @@ def _projections(records: Sequence[dict[str, Any]]) -> str:
         "| --- | --- | " + "--- | " * len(FURTHER) + "--- |",
     ]
     for record in records:
-        wanted = PUBLISHED.get(
-            (record["set"], record["method"].split()[0])
-        )  # "NICE" of "NICE standardised"
-        found = [projection(record["course"], further * record["steps"]) for further in FURTHER]
+        flow = record["method"].split()[0]  # "NICE" of "NICE standardised"
+        wanted = PUBLISHED.get((record["set"], flow))
         if wanted is None:
             continue
+        found = [projection(record["course"], further * record["steps"]) for further in FURTHER]
         told = " | ".join(
             "too few looks" if p is None else f"{p.levelling:.2f} ({p.going_on:.2f})" for p in found
         )

@@ -84,7 +84,6 @@ class Adapter(Library):
         The variant "estimator" calls ``diffeo.FlowDensity``, which chooses the flow and holds out training
         rows for that: ``held`` is scored when it is done.
         """
-        found: list[tuple[float, float]] = []
         if self.variant == "estimator":
             # The peers' measure: every column has a density, also one whose numbers repeat.
             kinds = {f"x{k}": "continuous" for k in range(train.shape[1])}
@@ -94,6 +93,7 @@ class Adapter(Library):
             spent = time.perf_counter() - begun
             yield spent, float(model.score_samples(held).mean())
             return
+        found: list[tuple[float, float]] = []
         begun = time.perf_counter()
         config = TrainConfig(time_budget=seconds, batch_size=batch, device=self.case.device)
 

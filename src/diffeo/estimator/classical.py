@@ -161,10 +161,9 @@ def fit_mixture(rows: Rows, ridge: float, seconds: float, seed: int) -> Fitted |
                 break
 
     strength = columns + 1.0
+    most = MOST_COUNTED if math.isinf(seconds) else MANY[-1]
     for place, components in enumerate(FEW if fewest < MANY_ROWS else MANY):
-        if components > fewest // 8 or components * columns**2 > 4_000_000:
-            break
-        if math.isinf(seconds) and components > MOST_COUNTED:
+        if components > min(fewest // 8, most) or components * columns**2 > 4_000_000:
             break
         last = time.perf_counter()
         worse = 0 if tried(components, strength) else worse + 1

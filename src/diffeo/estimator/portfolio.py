@@ -126,14 +126,15 @@ def portfolio(
     if columns * bins > 1_000:
         bins = 4
     small = 32 if rows < 500 else 64
+    broad = _affine_size(rows, columns, budget)
     sizes = {
         "spline-coupling": (4 if few else 8, small),
         "spline-autoregressive": (2, small if rows < 5_000 else 128),
-        "affine": _affine_size(rows, columns, budget) or (4, small),
+        "affine": broad or (4, small),
     }
     rates = dict.fromkeys(sizes, 3e-3 if few else 8e-3)
-    if _affine_size(rows, columns, budget):
-        rates["affine"] = 6e-3 if sizes["affine"][1] <= 256 else 4e-3
+    if broad:
+        rates["affine"] = 6e-3 if broad[1] <= 256 else 4e-3
     sure = rows > 4 * columns  # of their covariance
     found = [
         Candidate(kind, view, depth, width, kind == "affine" and sure, bins, rates[kind], **habits(rows))
@@ -148,7 +149,7 @@ def portfolio(
         order = [c for c in found if c.architecture == "spline-autoregressive"]
     else:
         order = [c for c in found if c.architecture != "affine"]
-        if _affine_size(rows, columns, budget):
+        if broad:
             # First, for it learns most in few steps; of standardised columns, where there is that view.
             order.insert(0, [c for c in found if c.architecture == "affine"][-1])
     return order[: 2 if budget < 10 else 4]

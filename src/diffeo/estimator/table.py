@@ -23,7 +23,8 @@ Folds = Sequence[tuple[Index, Index]]
 #: Training rows that classical members read, at most: with as many, nothing is gained by more.
 CLASSICAL = 100_000
 
-#: How often the reading of one column is timed: the first time in a process takes several times as long.
+#: How often the reading of one column is timed before it is said to take too long: the first time in a
+#: process takes several times as long.
 TIMED = 3
 
 #: Products u_i u_j that they can sum in a second, with much to spare.
@@ -61,7 +62,7 @@ class Table:
         self._pairs: dict[tuple[str, int], Pair] = {}
         self._kinds = ["gaussian"] if has_bounds(low, high) else ["gaussian", "standard"]
         timed = len(self._kinds) > 1 and views is None and seconds < math.inf
-        if timed and min(self._takes() for _ in range(TIMED)) > seconds:
+        if timed and all(self._takes() > seconds for _ in range(TIMED)):
             self._kinds = ["standard"]
 
     @property

@@ -8,6 +8,7 @@ Source: Dinh, Krueger & Bengio, *NICE* (2014), section 5.1: SVHN and CIFAR-10 ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,10 +34,7 @@ def whitening(shape: Sequence[int], method: str) -> Flattened:
     >>> whitening((1, 2, 2), "zca").event_shape
     torch.Size([1, 2, 2])
     """
-    size = 1
-    for side in shape:
-        size *= side
-    return Flattened(tuple(shape), Whiten(size, method))
+    return Flattened(tuple(shape), Whiten(math.prod(shape), method))
 
 
 def read_whitening(flow: Flow, rows: Tensor, context: Tensor | None, seed: int) -> None:
@@ -52,11 +50,11 @@ def read_whitening(flow: Flow, rows: Tensor, context: Tensor | None, seed: int) 
         DataError: there are not more images than pixels: their covariance has no inverse.
     """
     parts = list(flow.bijection.bijections) if isinstance(flow.bijection, Chain) else []
-    place = next((k for k, part in enumerate(parts) if _unset(part)), len(parts))
-    if not all(isinstance(part, (Logit, Pixels, Dequantisation)) for part in parts[place + 1 :]):
-        return  # a whitening inside of somebody's own flow: it is read off what the rest of it is
-    if place == len(parts):
+    place = next((k for k, part in enumerate(parts) if _unset(part)), None)
+    if place is None:
         return
+    if not all(isinstance(part, (Logit, Pixels, Dequantisation)) for part in parts[place + 1 :]):
+        return  # inside of somebody's own flow: the engine reads it with the rest
     size = rows[0].numel()
     if len(rows) <= size:
         raise DataError(
