@@ -12,6 +12,7 @@ from diffeo.estimator.halving import _seconds_a_step
 from diffeo.estimator.portfolio import portfolio
 from diffeo.estimator.table import Table
 from diffeo.estimator.training import Trained
+from diffeo.laws import Affine
 
 
 def correlated(rows=200, seed=0):
@@ -116,9 +117,12 @@ def test_affine_layers_are_tried_first_where_columns_are_many():
     assert (broad[0].architecture, broad[0].view, broad[0].linear) == ("affine", "standard", True)
     assert all(c.architecture != "affine" for c in portfolio(20_000, 6, 0, 60.0, views))
     assert portfolio(20_000, 30, 0, 60.0, ["gaussian"])[0].view == "gaussian"
-    wide = portfolio(200_000, 30, 0, 1_000.0, views)[0].width
-    assert wide > broad[0].width
+    wide = portfolio(200_000, 30, 0, 1_000.0, views)
+    assert wide[0].width > broad[0].width
     assert portfolio(200_000, 30, 0, np.inf, views)[0].width == broad[0].width
+    assert [c.curved for c in wide] == [0, 2, 0, 0]
+    laws = [layer.law for layer in wide[1].build(30, 0).bijection.bijections[:-1]]
+    assert [isinstance(law, Affine) for law in laws] == [False] * 2 + [True] * 4
 
 
 def test_a_step_is_timed_without_what_surrounds_it(monkeypatch):
