@@ -17,6 +17,7 @@ from diffeo.files import save
 from diffeo.flows import Flow
 from diffeo.kernels.arrays import as_numbers
 from diffeo.kernels.shapes import check_event
+from diffeo.kernels.transfers import sent
 from diffeo.registry import Part, register
 from diffeo.tables.numbers import to_numbers
 from diffeo.tables.numeric_schema import NumericSchema, check_frame, listed
@@ -103,11 +104,11 @@ class TableModel(Part, nn.Module):
             DataError: a column of the model is absent or not numeric, or an array has another shape.
         """
         values = self._values(data)
-        scores = np.empty(len(values))
+        scores = torch.empty(len(values), dtype=torch.float64, device=self.device)
         for start in range(0, len(values), _ROWS):
             part = torch.from_numpy(np.array(values[start : start + _ROWS], dtype=np.float64))
-            scores[start : start + _ROWS] = self.log_prob(part).cpu().numpy()
-        return scores
+            scores[start : start + _ROWS] = self.log_prob(sent(part, self.device))
+        return scores.cpu().numpy()
 
     def sample(self, n: int, *, seed: int = 0) -> pl.DataFrame:
         """Return ``n`` rows drawn from the density, with the columns of the schema as Float64.

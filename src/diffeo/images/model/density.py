@@ -21,6 +21,7 @@ from diffeo.images.model.cells import with_noise
 from diffeo.images.model.circle import along
 from diffeo.images.model.classes import numbers_of
 from diffeo.kernels.shapes import check_event
+from diffeo.kernels.transfers import sent
 from diffeo.registry import Part, register
 from diffeo.training import Evaluation, FitResult, TrainConfig
 
@@ -121,18 +122,15 @@ class ImageModel(Part, nn.Module):
         at_least("seed", seed, 0)
         given = self._checked(images)
         context = self._context(given, labels)
-        found = np.empty((draws, len(given)))
+        found = torch.empty((draws, len(given)), dtype=torch.float64, device=self.flow.base.device)
         for start in range(0, len(given), _ROWS):
             part = slice(start, start + _ROWS)
             cells = self._cells(given[part])
             for k in range(draws):
                 generator = _noise_of(seed, k, start, self.flow.base.device)
                 some = None if context is None else context[part]
-                log_p = self.flow.log_prob(with_noise(cells, generator), some)
-                found[k, part] = log_p.double().cpu().numpy()
-        most = np.where(np.isfinite(found.max(0)), found.max(0), 0.0)
-        with np.errstate(divide="ignore"):  # an image that no draw gives a density has log P = −∞
-            return most + np.log(np.exp(found - most).mean(0))
+                found[k, part] = self.flow.log_prob(with_noise(cells, generator), some)
+        return (found.logsumexp(0) - math.log(draws)).cpu().numpy()
 
     def bits_per_dim(self, images: Given, labels: Any = None, *, draws: int = 1, seed: int = 0) -> Numbers:
         """Return the bits per dimension of each image, −log P(x) / (D log 2), by :meth:`log_prob`."""
@@ -293,7 +291,8 @@ class ImageModel(Part, nn.Module):
         return found
 
     def _cells(self, images: Images) -> Tensor:
-        return torch.from_numpy(images.pixels.astype(np.float32)).to(self.flow.base.device, self.flow.dtype)
+        cells = torch.from_numpy(images.pixels.astype(np.float32))
+        return sent(cells, self.flow.base.device, self.flow.dtype)
 
     def _labels_of(self, images: Images, labels: Any) -> Any:
         if not self.classes:
