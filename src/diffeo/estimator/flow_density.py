@@ -21,9 +21,16 @@ from diffeo.estimator.fitted import Fitted, encoded, refuse_impossible, schemas_
 from diffeo.estimator.folds import ENOUGH, weighted_rows
 from diffeo.estimator.given import Given, given
 from diffeo.estimator.imputation import Imputed, imputed
-from diffeo.estimator.inputs import as_python, checked, checked_latent, random_seed, weights_of
+from diffeo.estimator.inputs import (
+    as_python,
+    checked,
+    checked_latent,
+    random_seed,
+    rows_at,
+    weights_of,
+)
 from diffeo.estimator.joint import JointDensity, Settings
-from diffeo.estimator.seen import Seen
+from diffeo.estimator.seen import Seen, copies_of
 from diffeo.estimator.told import Told, printer
 from diffeo.tables.schema import Schema
 from diffeo.tables.variable import Encoded
@@ -139,7 +146,7 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
 
     def _learn(
         self,
-        X: Any,
+        table: Any,
         context: Any,
         sample_weight: Any,
         begun: float,
@@ -147,16 +154,22 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         before: Seen | None,
     ) -> Self:
         seed, told = random_seed(self.random_state), Told(printer(self.verbose))
+        weights = weights_of(sample_weight, table.shape[0])
+        if weights is not None and not weights.all():  # a row of no weight says nothing of any column
+            used = np.flatnonzero(weights)
+            table, context, weights = rows_at(table, used), rows_at(context, used), weights[used]
         if going_on:
             schema, context_schema = self.density_.schema, self.density_.context_schema
         else:
-            schema, context_schema = schemas_of(X, context, self.kinds or {}, self.first or ())
+            schema, context_schema = schemas_of(table, context, self.kinds or {}, self.first or ())
             told(str(schema))
-        rows = encoded(schema, context_schema, X, context)
+        rows, variables = (
+            encoded(schema, context_schema, table, context),
+            variables_of(schema, context_schema),
+        )
         if going_on or isinstance(self.kinds, Schema):
             remedy = "leave such rows out, or fit anew with all rows"
-            refuse_impossible(rows.state < 0, variables_of(schema, context_schema), "X", remedy)
-        weights = weights_of(sample_weight, len(rows))
+            refuse_impossible(rows.state < 0, variables, "X", remedy)
         index = None if weights is None else weighted_rows(weights, seed)
         max_steps, asked = as_python(self.max_steps), as_python(self.time_budget)
         columns, budget = rows.state.shape[1], budget_for(rows, asked, max_steps)
@@ -164,7 +177,8 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         most = held_in(columns, budget)
         if going_on and self.seen_ is not None:  # what was trained on is not held out in a longer fit
             most = min(most, max(len(held) for _, held in self.seen_.folds))
-        seen = Seen.of(rows, index, seed, splits, most)
+        continuous = [k for k, variable in enumerate(variables) if variable.plain]
+        seen = Seen.of(rows, index, seed, splits, most, copies_of(rows, continuous))
         if splits == 1 and len(seen.rows) < ENOUGH:
             told("one split of the rows in place of five folds: these would take the time; give more")
         if before is not None:
@@ -177,7 +191,6 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         if going_on:
             joint, held = self.density_.joint.refine(rows, folds, settings, report=told)
         else:
-            variables = variables_of(schema, context_schema)
             given = len(variables) - len(schema.variables)
             joint, held = JointDensity.fit(
                 variables, rows, folds, settings, given=given, first=len(set(self.first or ())), report=told
@@ -269,8 +282,8 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
 
         By likelihood weighting: candidates are drawn in the model's order (``order_``) and resampled by how
         likely the known cells after them are then, ``proposals`` a row (or ``n``, if that is more), with
-        the effective sample size of each row. Where all missing columns come last, and of the continuous
-        mixture all or none are missing, candidates of a single model have equal weights: draws are exact.
+        the effective sample size of each row. Where all missing columns come last and had no hole in
+        ``fit``, and of the continuous mixture all or none are missing, draws are exact.
 
         Raises:
             DataError: a row's observed cells are impossible under the columns' kinds.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from diffeo.errors import ConfigError, at_least, did_you_mean
 from diffeo.estimator.fitted import Fitted
-from diffeo.estimator.inputs import random_seed
+from diffeo.estimator.inputs import as_python, random_seed
 from diffeo.tables.schema import Schema
 from diffeo.tables.variable import Encoded, Variable
 
@@ -55,6 +55,7 @@ class Given:
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
         """Draw rows of all columns, the fixed ones as they are."""
+        n_samples = as_python(n_samples)
         at_least("n_samples", n_samples, 1)
         prefix = self._prefix.rows(np.zeros(n_samples, np.int64))
         return self._density.drawn(n_samples, random_seed(random_state), prefix)
@@ -71,9 +72,10 @@ def given(density: Fitted, context: Any, fixed: Mapping[str, Any]) -> Given:
             f"{did_you_mean(unknown[0], order) if unknown else ''}"
         )
     if set(leading[: len(fixed)]) != set(fixed):
+        one_by_one = ", ".join(map(repr, leading)) or "none"
         raise ConfigError(
-            f"columns {', '.join(map(repr, fixed))} are not the first of the model's order "
-            f"({', '.join(map(repr, order))}), and only those can be fixed exactly: fit with "
+            f"columns {', '.join(map(repr, fixed))} are not the first of those that the model has one "
+            f"after another ({one_by_one}), and only those can be fixed exactly: fit with "
             f"first={list(fixed)!r}, or fill the other columns with impute."
         )
     prefix = _one_row(density.schema, fixed, leading[: len(fixed)])
@@ -104,7 +106,7 @@ def _one_row(schema: Schema, fixed: Mapping[str, Any], names: list[str]) -> Enco
         encoded = schema.encode(row).columns(columns)
     for k, name in enumerate(names):
         number, asked = encoded.value[0, k], fixed[name]
-        other = isinstance(asked, int | float) and not np.isnan(number) and float(asked) != number
+        other = isinstance(asked, int | float) and not np.isnan(number) and not _same(number, asked)
         if encoded.state[0, k] < 0 or other or caught:
             raise ConfigError(
                 f"{name}={fixed[name]!r:.60} has density 0 in column {name!r}: {schema[name].about}; "
@@ -139,7 +141,7 @@ def _placed(row: Any, schema: Schema, name: str, given: Any) -> Any:
     if schema.library == "numpy":
         place = [column.name for column in schema.columns].index(name)
         row[0, place] = given
-        if row[0, place] != given and given == given:
+        if not _same(row[0, place], given):
             raise ValueError(f"an array of {row.dtype} holds {row[0, place]!r} for it")
         return row
     if schema.library == "pandas":
@@ -152,6 +154,13 @@ def _placed(row: Any, schema: Schema, name: str, given: Any) -> Any:
 
     frame: Any = row if isinstance(row, pl.DataFrame) else pl.from_arrow(row)
     frame = frame.with_columns(pl.Series(name, [given], dtype=frame.schema[name], strict=False))
-    if given is not None and frame[name][0] != given and not isinstance(given, datetime.date):
+    if given is not None and not isinstance(given, datetime.date) and not _same(frame[name][0], given):
         raise ValueError(f"a column of {frame.schema[name]} holds {frame[name][0]!r} for it")
     return frame if schema.library == "polars" else frame.to_arrow()
+
+
+def _same(kept: Any, asked: Any) -> bool:
+    """Return whether a column kept what was asked for: NaN as a hole, a number in its own precision."""
+    if kept == asked or asked != asked:
+        return True
+    return isinstance(asked, float) and kept == np.float32(asked)

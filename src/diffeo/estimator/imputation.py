@@ -25,10 +25,12 @@ class Imputed:
     """Completed tables.
 
     Attributes:
-        tables: as many frames as draws were asked for, each like the one given, without holes.
+        tables: as many frames as draws were asked for, each of the columns modelled (identifiers are not),
+            without holes.
         effective: for each row, the effective sample size of its draws, (Σw)² / Σw²; a row whose missing
-            columns come last in the model's order is drawn exactly and has all its draws; 0 for a row whose
-            observed cells have density 0 in floating point: its draws are those of the proposal.
+            columns come last in the model's order, and had no hole in ``fit``, is drawn exactly and has all
+            its draws; 0 for a row whose observed cells have density 0 in floating point: its draws are
+            those of the proposal.
         proposals: how many candidates each row's draws were resampled from.
     """
 

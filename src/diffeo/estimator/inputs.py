@@ -93,6 +93,18 @@ def weights_of(sample_weight: Any, rows: int) -> NDArray[np.float64] | None:
     return weights
 
 
+def rows_at(data: Any, index: NDArray[np.int64]) -> Any:
+    """Return some rows of a frame or an array, as what it was; None for None."""
+    import narwhals as nw
+
+    if data is None:
+        return None
+    if not is_frame(data):
+        return np.asarray(data)[index]
+    frame: Any = nw.from_native(data)
+    return nw.to_native((frame.collect() if isinstance(frame, nw.LazyFrame) else frame)[index])
+
+
 def _has_modelled(estimator: Any, frame: Any) -> bool:
     """Return whether a frame has all columns that are modelled: those left out may be missing."""
     left_out = [column.name for column in estimator.schema_.columns if column.coding is None]

@@ -129,7 +129,8 @@ class Schema:
             kind: what it is.
             data: the table; not needed while the schema still has the one it was made from (a loaded one
                 has none).
-            details: of the kind: ``levels`` (ordinal: in order), ``low``, ``high``, ``atoms``, ``lattice``.
+            details: of the kind: ``levels`` (ordinal: in order), ``low``, ``high``, ``atoms``, ``lattice``;
+                and ``missing``, whether the column can have holes, where the data do not show it.
 
         Raises:
             DataError: the column does not hold what the kind needs.

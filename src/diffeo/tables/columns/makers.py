@@ -36,6 +36,10 @@ DETAILS = {
 }
 
 
+#: Kinds that may be said to have holes, or to have none, whatever the rows at hand have.
+MAY_MISS = (*DETAILS, "boolean")
+
+
 def make(name: str, kind: str, cells: Cells, details: Mapping[str, Any]) -> Coding | None:
     """Return the coding of a column of this kind; None for an identifier, which is left out.
 
@@ -44,7 +48,7 @@ def make(name: str, kind: str, cells: Cells, details: Mapping[str, Any]) -> Codi
         DataError: the column does not hold what the kind needs.
     """
     one_of("kind", kind, KINDS)
-    allowed = DETAILS.get(kind, ())
+    allowed = (*DETAILS.get(kind, ()), "missing") if kind in MAY_MISS else ()
     for detail in details:
         if detail not in allowed:
             raise ConfigError(

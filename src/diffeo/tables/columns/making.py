@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from diffeo.errors import DataError, number
+from diffeo.errors import DataError, flag, number
 from diffeo.tables.columns import shape
 from diffeo.tables.columns.lattices import lattice_units
 from diffeo.tables.columns.shape import Tally
@@ -26,8 +26,17 @@ class Making:
 
     @property
     def missing(self) -> bool:
-        """Return whether a cell is missing."""
-        return bool(self.cells.missing.any())
+        """Return whether a cell is missing, or may be: what the user said, else what there is."""
+        found = bool(self.cells.missing.any())
+        said = self.details.get("missing", found)
+        flag("missing", said)
+        if found and not said:
+            raise self.error(
+                f"{int(self.cells.missing.sum())} of its cells are missing and missing=False",
+                "none",
+                "fill them, or leave missing out",
+            )
+        return said
 
     def numbers(self, *, whole: bool = False) -> Tally:
         """Return the tally of the numbers, or raise."""

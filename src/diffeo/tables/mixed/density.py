@@ -194,8 +194,10 @@ class MixedDensity(Part, nn.Module):
         never as missing; a known one adds its log-probability given all before it to the weight, an
         unknown one the log-probability that it is not missing. Self-normalised over draws of the same row,
         the weights make draws of p(unknown cells | known cells, unknown ones not missing), and their mean
-        estimates the probability of the known cells. Where all unknown columns come last, the draws are
-        independent of the known cells' part of the weight, which differs by model only.
+        estimates the probability of the known cells. What is known before the first unknown cell takes no
+        part in that: models are drawn by how likely they hold it, and it weighs its probability under all
+        of them. Where all unknown cells come last, and can be missing in no row, all weights of a row are
+        the same and the draws are exact.
 
         Args:
             encoded: the rows; what stands in unknown cells is not read.
@@ -209,7 +211,17 @@ class MixedDensity(Part, nn.Module):
             raise ShapeError(
                 f"known has shape {known.shape}; expected {encoded.state.shape}, a truth for each cell."
             )
-        return self._drawn(encoded, known, seed, missing=False)
+        check_encoded(self.variables, encoded)
+        odds = np.empty((len(self.weights), len(encoded)))
+        leading = np.where(known.all(1), known.shape[1], (~known).argmax(1))
+        for count in np.unique(leading):
+            these = np.flatnonzero(leading == count)
+            odds[:, these] = self._each(encoded.rows(these), int(count))
+        drawn, weight, chosen = self._drawn(encoded, known, seed, missing=False, odds=odds)
+        with np.errstate(invalid="ignore"):  # −∞ − −∞: no model holds what is known, and the weight is 0
+            own = (odds - np.log(self.weights)[:, None])[chosen, np.arange(len(encoded))]
+            weight = mixed(odds) + weight - own
+        return drawn, np.where(np.isnan(weight), -np.inf, weight)
 
     def _drawn(
         self,
@@ -219,7 +231,8 @@ class MixedDensity(Part, nn.Module):
         *,
         missing: bool,
         odds: Floats | None = None,
-    ) -> tuple[Encoded, Floats]:
+    ) -> tuple[Encoded, Floats, NDArray[np.int64]]:
+        """Return the rows, the log-weight of each under the model that drew it, and which that was."""
         check_encoded(self.variables, encoded)
         at_least("seed", seed, 0)
         generator = torch.Generator().manual_seed(seed)
@@ -236,7 +249,7 @@ class MixedDensity(Part, nn.Module):
                     encoded.rows(mine), known[mine], generator, missing=missing
                 )
                 state[mine], value[mine] = drawn.state, drawn.value
-        return Encoded(state, value), weight
+        return Encoded(state, value), weight, chosen
 
     def encode(self, encoded: Encoded) -> Floats:
         """Return the latent numbers of rows, (rows, columns), NaN in given columns; see ``latent``."""

@@ -1,0 +1,105 @@
+"""Rows written twice, holes that may come, weights of zero, and numbers in a column's own precision."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from diffeo import FlowDensity
+from diffeo.errors import ConfigError, DataError
+from diffeo.estimator.seen import Seen, copies_of
+from diffeo.tables import Schema
+from diffeo.tables.variable import Encoded
+
+
+def normals(rows, columns=2, seed=0):
+    return np.random.default_rng(seed).normal(size=(rows, columns))
+
+
+def test_a_row_written_twice_is_on_one_side_of_each_split():
+    x = normals(40)
+    twice = Encoded(np.zeros((80, 2), np.int64), np.r_[x, x])
+    seen = Seen.of(twice, None, 0, copies=copies_of(twice, [0, 1]))
+    for train, held in seen.folds:
+        assert not set(train % 40) & set(held % 40)
+    assert sorted(np.concatenate([held for _, held in seen.folds])) == list(range(80))
+
+
+def test_rows_that_differ_and_rows_of_states_are_nobodys_copies():
+    x = normals(40)
+    assert copies_of(Encoded(np.zeros((40, 2), np.int64), x), [0, 1]) is None
+    states = Encoded(np.zeros((40, 1), np.int64), np.full((40, 1), np.nan))
+    assert copies_of(states, []) is None
+    signs = Encoded(np.zeros((3, 1), np.int64), np.array([[0.0], [-0.0], [1.0]]))
+    assert copies_of(signs, [0]).tolist() == [0, 0, 2]
+
+
+def test_copies_of_rows_do_not_flatter_a_kernel_density():
+    x = normals(200)
+    model = FlowDensity("kernel", time_budget=1, random_state=0).fit(np.r_[x, x])
+    assert abs(model.held_out_nats_ - model.score(normals(4_000, seed=1))) < 0.25
+
+
+def test_a_hole_may_be_announced():
+    frame = pd.DataFrame({"a": normals(300, 1)[:, 0], "b": normals(300, 1, seed=1)[:, 0]})
+    kinds = {"a": {"kind": "continuous", "missing": True}}
+    model = FlowDensity("gaussian", max_steps=20, random_state=0, kinds=kinds).fit(frame)
+    hole = pd.DataFrame({"a": [np.nan], "b": [0.1]})
+    assert np.isfinite(model.score_samples(hole)).all()
+    model.partial_fit(pd.concat([hole, frame[:20]], ignore_index=True))
+    with pytest.raises(DataError, match="missing=False"):
+        FlowDensity(kinds={"a": {"kind": "continuous", "missing": False}}).fit(pd.concat([hole, frame]))
+    with pytest.raises(ConfigError, match="missing"):
+        FlowDensity(kinds={"a": {"kind": "continuous", "missing": "yes"}}).fit(frame)
+
+
+def test_rows_of_no_weight_say_nothing_of_a_column():
+    frame = pd.DataFrame({"a": np.r_[np.ones(50), normals(50, 1)[:, 0]], "b": normals(100, 1)[:, 0]})
+    weights = np.r_[np.ones(50), np.zeros(50)]
+    weighted = FlowDensity("gaussian", max_steps=1, random_state=0).fit(frame, sample_weight=weights)
+    left_out = FlowDensity("gaussian", max_steps=1, random_state=0).fit(frame[:50])
+    assert weighted.schema_["a"].kind == left_out.schema_["a"].kind == "constant"
+    assert weighted.score_samples(frame[:50]).tolist() == left_out.score_samples(frame[:50]).tolist()
+
+
+@pytest.mark.parametrize("library", ["numpy", "pandas", "polars"])
+def test_a_column_of_float32_is_fixed_at_a_number_in_its_own_precision(library):
+    x = normals(60).astype(np.float32)
+    tables = {
+        "numpy": x,
+        "pandas": pd.DataFrame(x, columns=["x0", "x1"]),
+        "polars": pl.DataFrame({"x0": x[:, 0], "x1": x[:, 1]}),
+    }
+    model = FlowDensity("gaussian", max_steps=1, first=["x0"], random_state=0).fit(tables[library])
+    given = model.conditional(x0=0.1)
+    drawn = given.sample(np.int64(2), random_state=0)
+    first = drawn[:, 0] if library == "numpy" else drawn["x0"].to_numpy()
+    assert first.tolist() == [np.float32(0.1)] * 2
+    assert np.isfinite(given.score_samples(drawn)).all()
+
+
+def test_which_columns_can_be_fixed_is_said_of_those_alone():
+    model = FlowDensity("gaussian", max_steps=1, random_state=0).fit(normals(60))
+    with pytest.raises(ConfigError, match=r"one after another \(none\).*first=\['x0'\]"):
+        model.conditional(x0=0.5)
+
+
+def test_numbers_of_numpy_describe_a_column_as_pythons_do(tmp_path):
+    frame = pd.DataFrame({"g": np.repeat([1, 2, 4], 20), "a": normals(60, 1)[:, 0]})
+    kinds = {"g": {"kind": "ordinal", "levels": np.unique(frame.g)}}
+    schema = Schema.infer(frame, kinds=kinds)
+    schema.save(tmp_path / "schema.json")
+    assert Schema.load(tmp_path / "schema.json").order == schema.order
+    bounded = Schema.infer(frame, kinds={"g": {"kind": "integer", "low": frame.g.min()}})
+    assert bounded["g"].kind == "integer"
+
+
+def test_draws_of_the_last_columns_are_exact():
+    draws = np.random.default_rng(0)
+    group = draws.integers(0, 2, size=400)
+    frame = pd.DataFrame({"g": group, "x": draws.normal(size=400) + 2 * group, "y": draws.normal(size=400)})
+    model = FlowDensity(max_steps=30, first=["g"], random_state=0).fit(frame)
+    holes = pd.DataFrame({"g": [0, 1], "x": [np.nan] * 2, "y": [np.nan] * 2})
+    found = model.impute(holes, 50, random_state=0, proposals=50)
+    assert np.allclose(found.effective, 50)
+    assert len({table["x"][0] for table in found.tables}) == 50
