@@ -39,6 +39,9 @@ SETTINGS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "Glow": images.GLOW_SETTINGS["cifar10"],
         "Jet": {},
         "TarFlow": {"patch": 2, "width": 256, "transforms": 8, "blocks": 4, "heads": 4},
+        "RealNVP small": {"scales": 2, "width": 32, "blocks": 2},
+        "Glow small": {"levels": 3, "steps": 8, "width": 96},
+        "TarFlow small": {"patch": 4, "width": 192, "transforms": 4, "blocks": 2, "heads": 4},
     },
 }
 
