@@ -141,6 +141,13 @@ def test_info_tells_of_the_model(diffeo, model):
         (("interpolate", "{model}", "{folder}", "-o", "{out}.png", "-n", "30"), "expected at least 60"),
         (("score", "{model}", "{empty}", "-o", "{out}.csv"), "has no PNG or JPEG"),
         (("sample", "{model}", "-n", "3", "-o", "{empty}/no/x.png"), "is not one"),
+        (
+            ("score", "{model}", "{folder}", "-o", "{out}.csv", "--append", "--missing", "keep"),
+            "--append, --missing cannot be given with a model of images",
+        ),
+        (("score", "{model}", "{folder}", "-o", "{empty}/no/x.csv"), "cannot be written"),
+        (("score", "{model}", "{folder}", "-o", "{out}.csv", "--split", "test"), "not divided into train"),
+        (("fit", "{folder}", "-o", "{out}", "--precision", "half"), "precision='half' is not known"),
     ],
 )
 def test_what_cannot_be_is_told(diffeo, model, folder, tmp_path, arguments, said):

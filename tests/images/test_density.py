@@ -362,3 +362,27 @@ def test_a_flow_that_is_none_of_images_is_told():
         ImageModel(diffeo.Flow(StandardNormal(3), Scale(3)), 256)
     with pytest.raises(ConfigError, match=r"0 context features, classes 2 names"):
         ImageModel(known().flow, 6, ("a", "b"))
+
+
+def test_classes_are_matched_by_their_names():
+    pixels = np.zeros((2, 1, 4, 4), np.uint8)
+    model = image_model((1, 4, 4), 256, flow="nice", settings={"hidden": (8,)}, classes=("cat", "dog"))
+    dogs = Images(pixels, labels=np.zeros(2, np.int64), classes=("dog",))
+    assert model.context_of(dogs).tolist() == [[0.0, 1.0]] * 2
+    assert model.context_of(Images(pixels, labels=np.array([0, 1]))).tolist() == [[1.0, 0.0], [0.0, 1.0]]
+    with pytest.raises(DataError, match="label 'bird' is no class of the model; expected one of cat, dog"):
+        model.context_of(Images(pixels, labels=np.zeros(2, np.int64), classes=("bird",)))
+
+
+def test_images_of_fewer_levels_are_not_scored_as_if_they_had_more():
+    model = image_model((1, 4, 4), 256, flow="nice", settings={"hidden": (8,)})
+    few = Images(np.zeros((2, 1, 4, 4), np.uint8), levels=17)
+    with pytest.raises(DataError, match="images have 17 levels; expected 256"):
+        model.log_prob(few)
+
+
+def test_noise_of_the_engine_is_refused():
+    model = image_model((1, 4, 4), 2, flow="nice", settings={"hidden": (8,)})
+    images = Images(np.zeros((9, 1, 4, 4), np.uint8), levels=2)
+    with pytest.raises(ConfigError, match=r"config.noise=0.5 would move levels.*image_model"):
+        model.fit(images, config=TrainConfig(max_steps=1, noise=0.5))

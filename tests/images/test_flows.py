@@ -9,7 +9,7 @@ import torch
 import diffeo
 from diffeo import flows as vector_flows
 from diffeo import images
-from diffeo.bijections import set_memory
+from diffeo.bijections import Coupling, set_memory
 from diffeo.bijections.fused import Fused
 from diffeo.distributions import DiagonalNormal
 from diffeo.errors import ConfigError
@@ -184,7 +184,36 @@ def test_published_settings_build_what_was_published(settings, shape, name):
         depth = len(settings["hidden"])
         assert len(widths) == 4 * (depth + 1)
         assert sorted(widths)[-4 * depth :] == [settings["hidden"][0]] * 4 * depth
+    if name == "RealNVP":  # section 4.1: three checkerboards, squeeze, three of channels; at the end four
+        scales, width = settings["scales"], settings["width"]
+        wanted = [width * 2 ** (scales - 1)] * 4
+        for scale in reversed(range(scales - 1)):
+            wanted += [width * 2 ** (scale + 1)] * 3 + [width * 2**scale] * 3
+        nets = [filters(layer.conditioner) for layer in flow.modules() if isinstance(layer, Coupling)]
+        assert [net[0] for net in nets] == wanted
+        assert {len(net) for net in nets} == {2 * settings["blocks"] + 2}
+    if name == "Glow":  # table 4: levels, depth of a level; three convolutions a coupling, 512 channels
+        nets = [filters(layer.conditioner) for layer in flow.modules() if isinstance(layer, Coupling)]
+        steps = [net for net in nets if len(net) == 3]
+        assert len(steps) == settings["levels"] * settings["steps"]
+        assert all(net[:2] == [512, 512] for net in steps)
+        assert len(nets) - len(steps) == settings["levels"] - 1  # the priors of what is factored out
     assert flow.event_shape == shape
+
+
+def filters(net):
+    return [layer.out_channels for layer in net.modules() if isinstance(layer, torch.nn.Conv2d)]
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [("FlowPP", 31.4), ("TarFlow", 463.0)],  # the papers': table 2 of Flow++, [2-768-8-8] of TarFlow
+)
+def test_the_default_has_about_as_many_parameters_as_published(name, millions):
+    with torch.device("meta"):
+        flow = getattr(images, name)((3, 32, 32) if name == "FlowPP" else (3, 64, 64))
+    count = sum(parameter.numel() for parameter in flow.parameters())
+    assert abs(count / 1e6 / millions - 1) < 0.1
 
 
 def test_sizes_that_do_not_divide_are_named():

@@ -4,7 +4,9 @@ import gzip
 import io
 import os
 import pickle
+import struct
 import tarfile
+import zlib
 
 import numpy as np
 import pytest
@@ -59,6 +61,55 @@ def test_train_and_test_folders_are_splits_and_not_classes(tmp_path):
         picture(tmp_path / ("train" if k < 4 else "test") / "a" / f"{k}.png", GREY[k])
     assert len(read(tmp_path)) == 4
     assert len(read(tmp_path, split="test")) == 2
+
+
+def test_a_split_that_is_not_there_is_not_all_of_it(tmp_path):
+    for k in range(3):
+        picture(tmp_path / "loose" / f"{k}.png", GREY[k])
+        picture(tmp_path / "half" / "test" / f"{k}.png", GREY[k])
+    np.savez(tmp_path / "train.npz", x_train=GREY)
+    np.savez(tmp_path / "whole.npz", x=GREY)
+    np.save(tmp_path / "whole.npy", GREY)
+    for source in (GREY, Images(GREY[:, None]), "digits", tmp_path / "loose", tmp_path / "whole.npy"):
+        with pytest.raises(DataError, match="which is not divided into train and test"):
+            read(source, split="test")
+    for source in (tmp_path / "train.npz", tmp_path / "whole.npz"):
+        with pytest.raises(DataError, match="no images of the split 'test'; expected x_test"):
+            read(source, split="test")
+    assert len(read(tmp_path / "half", split="test")) == 3
+    with pytest.raises(DataError, match="not divided"):
+        read(tmp_path / "half", split="train")
+
+
+def test_a_folder_that_is_called_digits_is_read(tmp_path, monkeypatch):
+    picture(tmp_path / "digits" / "a.png", GREY[0])
+    monkeypatch.chdir(tmp_path)
+    assert read("digits").names == ("a.png",)
+
+
+def png(path, depth, colour_type, raw):
+    """Write a PNG of one 4 × 4 image by hand, since Pillow writes none of such depths."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", 4, 4, depth, colour_type, 0, 0, 0)
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+
+
+@pytest.mark.parametrize(
+    ("depth", "colour_type", "row", "said"),
+    [
+        (16, 2, bytes(24), "16 bits a channel; expected 8-bit grey or RGB: reduce it to 8"),
+        (4, 0, bytes(2), "4 bits a channel.*its 16 levels would be spread over 256.*levels=16"),
+    ],
+)
+def test_a_png_of_another_depth_is_named(tmp_path, depth, colour_type, row, said):
+    png(tmp_path / "deep.png", depth, colour_type, (b"\0" + row) * 4)
+    with pytest.raises(DataError, match=said) as raised:
+        read(tmp_path)
+    assert "deep.png" in str(raised.value)
 
 
 def test_jpeg_is_read_as_pillow_decodes_it(tmp_path):

@@ -136,6 +136,22 @@ def fit(
             rich_help_panel=_TRAINING,
         ),
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="Of products of matrices in training: auto (if nothing is said), float32, bfloat16 or "
+            "float64.",
+            rich_help_panel=_FLOW,
+        ),
+    ] = None,
+    compile: Annotated[
+        str | None,
+        typer.Option(
+            help="auto: the compiled kernels (if nothing is said); blocks: torch.compile for other layers "
+            "too, which takes a minute or more; or off.",
+            rich_help_panel=_FLOW,
+        ),
+    ] = None,
     checkpoint: Annotated[
         str | None,
         typer.Option(
@@ -260,6 +276,8 @@ def fit(
             "patience": patience,
             "time_budget": time_budget,
             "max_steps": max_steps,
+            "precision": precision,
+            "compile": compile,
         }
         chosen = {name: value for name, value in given.items() if value is not None}
         if are_images(data):
@@ -305,6 +323,8 @@ def fit(
             "--learning-rate": learning_rate,
             "--patience": patience,
             "--checkpoint": checkpoint,
+            "--precision": precision,
+            "--compile": compile,
         }
         named = [option for option, value in of_a_flow.items() if value is not None]
         kinds = kinds_in(kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from diffeo.training import TrainConfig
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".tar.gz", ".tgz", ".tar")
-_PARTS = ("idx3-ubyte", "idx1-ubyte", "data_batch_", "test_batch")
+_IDX = ("idx3-ubyte", "idx1-ubyte", "idx3-ubyte.gz", "idx1-ubyte.gz")
+_BATCH = re.compile(r"(data_batch_\d+|test_batch)(\.bin)?")
 
 
 @dataclass(frozen=True)
@@ -75,13 +77,13 @@ def are_images(data: str) -> bool:
 
     An .npy or .npz is of images where it holds an array of three dimensions or more.
 
-    >>> are_images("digits"), are_images("table.csv")
-    (True, False)
+    >>> are_images("digits"), are_images("test_batch"), are_images("latest_batch.csv")
+    (True, True, False)
     """
     path = Path(data)
     if data == "digits" and not path.exists():
         return True
-    if path.is_dir() or path.name.lower().endswith(_ENDINGS) or any(part in path.name for part in _PARTS):
+    if path.is_dir() or path.name.lower().endswith((*_ENDINGS, *_IDX)) or _BATCH.fullmatch(path.name):
         return True
     return path.suffix in (".npy", ".npz") and path.is_file() and _deep(path)
 
@@ -227,10 +229,14 @@ def score_images(
     import numpy as np
     import polars as pl
 
+    from diffeo.cli.choices import not_over
     from diffeo.images import read
     from diffeo.images.model.bits import bits_per_dim
     from diffeo.tables import open_writer
+    from diffeo.tables.write import check_writable
 
+    not_over(output, DATA=data, MODEL=model)
+    check_writable(output)
     density = load_images(model, device)
     images = read(data, split=split)
     log_p = density.log_prob(images, draws=draws)

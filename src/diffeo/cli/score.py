@@ -16,6 +16,10 @@ from diffeo.cli.options import Data, Device, Json, Model, Table
 _LOWEST = 5
 
 
+#: Rows that are read and scored at a time.
+_BATCH = 65536
+
+
 class Missing(StrEnum):
     """What to do with rows that have a missing or infinite value."""
 
@@ -37,7 +41,7 @@ def score(
     append: Annotated[
         bool, typer.Option("--append", help="Write the columns of the data too, before log_prob.")
     ] = False,
-    batch_rows: Annotated[int, typer.Option(min=1, help="Rows read and scored at a time.")] = 65536,
+    batch_rows: Annotated[int, typer.Option(min=1, help="Rows read and scored at a time.")] = _BATCH,
     draws: Annotated[
         int | None, typer.Option(min=1, help="Of images: draws of noise each; 1 if nothing is said.")
     ] = None,
@@ -56,6 +60,13 @@ def score(
 
         if holds_images(model):
             _check_ways(json, output)
+            of_tables = {"--append": append, "--missing": missing is not Missing.refuse}
+            of_tables["--batch-rows"] = batch_rows != _BATCH
+            if given := [name for name, value in of_tables.items() if value]:
+                raise ConfigError(
+                    f"{', '.join(given)} cannot be given with a model of images; expected options of "
+                    "it: leave them out."
+                )
             score_images(answer, model, data, output, draws=draws or 1, split=split, device=device)
             return
         if draws is not None or split is not None:

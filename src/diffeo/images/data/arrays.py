@@ -106,14 +106,19 @@ def _in_order(values: NDArray[np.uint8], name: str, layout: str | None) -> NDArr
 
 def _images_in(shapes: Mapping[str, tuple[int, ...]], split: str | None, path: Path) -> str:
     """Return the key of the images."""
-    stem = split or "train"
-    for key in [f"{prefix}_{stem}" for prefix in _IMAGES] + list(_IMAGES):
+    whole = () if split is not None else _IMAGES
+    for key in (*(f"{prefix}_{split or 'train'}" for prefix in _IMAGES), *whole):
         if len(shapes.get(key, ())) >= 3:
             return key
+    listed = ", ".join(f"{key} {shape}" for key, shape in list(shapes.items())[:8]) or "no array"
+    if split is not None:
+        raise DataError(
+            f"{path.name} holds {listed}, and no images of the split {split!r}; expected x_{split}: name "
+            "them so, or leave split out."
+        )
     found = [key for key, shape in shapes.items() if len(shape) in (3, 4)]
     if len(found) == 1:
         return found[0]
-    listed = ", ".join(f"{key} {shape}" for key, shape in list(shapes.items())[:8]) or "no array"
     raise DataError(
         f"{path.name} holds {listed}; expected one array of images, {_SHAPES}, named x or images, or "
         "x_train and x_test: name them so."

@@ -52,6 +52,12 @@ def is_batch(path: Path) -> bool:
     return path.name.removesuffix(".bin") in _TRAIN + _TEST
 
 
+def split_of(path: Path) -> str | None:
+    """Return the split that a batch is of, by its name."""
+    name = path.name.removesuffix(".bin")
+    return next((split for split, names in _BATCHES.items() if name in names), None)
+
+
 def from_folder(path: Path, split: str) -> Images:
     """Return a split from a folder of batches."""
 

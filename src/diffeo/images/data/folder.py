@@ -106,6 +106,7 @@ def _pixels_of(path: Path) -> NDArray[np.uint8]:
                 raise DataError(
                     f"{str(path)!r} has {remedy} (it is of mode {mode}); expected 8-bit grey or RGB."
                 )
+            _check_depth(path)
             values = np.asarray(image, dtype=np.uint8)
     except DataError:
         raise
@@ -115,6 +116,21 @@ def _pixels_of(path: Path) -> NDArray[np.uint8]:
             "it is cut short, damaged or of another format. Leave it out, or make it again."
         ) from error
     return values[None] if values.ndim == 2 else np.ascontiguousarray(values.transpose(2, 0, 1))
+
+
+def _check_depth(path: Path) -> None:
+    """Raise for a PNG of other than eight bits, by its header: Pillow would cut or stretch them."""
+    with open(path, "rb") as file:
+        head = file.read(26)
+    if head[:8] != b"\x89PNG\r\n\x1a\n" or len(head) < 26 or head[24] == 8:
+        return
+    remedy = (
+        "reduce it to 8, and rescale"
+        if head[24] == 16
+        else f"its {2 ** head[24]} levels would be spread over 256: pass them as an array, with "
+        f"levels={2 ** head[24]}"
+    )
+    raise DataError(f"{str(path)!r} has {head[24]} bits a channel; expected 8-bit grey or RGB: {remedy}.")
 
 
 def pillow() -> Any:

@@ -34,6 +34,12 @@ def lies_in(path: Path) -> bool:
     return any(_found(path, name) is not None for name, _ in _FILES.values())
 
 
+def split_of(path: Path) -> str | None:
+    """Return the split that a file is of, by the name that it was published under."""
+    found = (split for split, (images, _) in _FILES.items() if path.name.removesuffix(".gz") == images)
+    return next(found, None)
+
+
 def from_folder(path: Path, split: str) -> Images:
     """Return the images of a split, with their labels where these lie beside them."""
     images, labels = (_found(path, name) for name in _FILES[split])

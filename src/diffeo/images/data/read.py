@@ -33,12 +33,14 @@ def read(
 
     Args:
         source: a path, "digits", a numpy array, or :class:`Images`, returned as they are.
-        split: "train" or "test" where the source has both, as published; "train" if nothing is said.
+        split: "train" or "test", of a source that is divided, as published. If nothing is said, "train" of
+            such a source, and all of another.
         levels: how many levels a pixel can have; 256 (2 for booleans) if nothing is said.
         layout: "NCHW" or "NHWC", where an array could be either.
 
     Raises:
-        DataError: nothing could be read; the message names the file, what was found and what to do.
+        DataError: nothing could be read, or there is no such split; the message names the file, what was
+            found and what to do.
         ConfigError: ``split`` or ``layout`` is not known.
 
     >>> read("digits")
@@ -51,17 +53,20 @@ def read(
     if layout is not None:
         one_of("layout", layout, arrays.LAYOUTS)
     if isinstance(source, Images):
+        _undivided(source, split)
         return source
     if isinstance(source, np.ndarray):
+        _undivided("an array", split)
         return arrays.from_array(source, name="images", levels=levels, layout=layout)
     if not isinstance(source, str | os.PathLike):
         raise DataError(
             f"source is a {type(source).__name__}; expected a path, a numpy array of whole numbers, or "
             '"digits": pass one.'
         )
-    if source == "digits":
-        return digits()
     path = Path(source)
+    if source == "digits" and not path.exists():
+        _undivided('"digits"', split)
+        return digits()
     if not path.exists():
         raise DataError(
             f"{str(path)!r} does not exist; expected a folder of images, an .npy or .npz, IDX files, "
@@ -78,19 +83,31 @@ def _read_folder(path: Path, split: str | None) -> Images:
     for reader in (idx, cifar):
         if reader.lies_in(path):
             return reader.from_folder(path, split or "train")
-    chosen = path / (split or "train")
-    if chosen.is_dir() and (path / "test").is_dir() and (path / "train").is_dir():
-        return folder.from_folder(chosen)
+    divided = all((path / each).is_dir() for each in SPLITS)
+    if divided or (split is not None and (path / split).is_dir()):
+        return folder.from_folder(path / (split or "train"))
+    _undivided(repr(str(path)), split)
     return folder.from_folder(path)
 
 
+def _undivided(source: Any, split: str | None) -> None:
+    """Raise where a split is asked of what has none: all of it would be taken for that."""
+    if split is not None:
+        raise DataError(
+            f"split={split!r} was asked of {source}, which is not divided into train and test; expected a "
+            "source that is: leave split out, or divide the images, as into folders train and test."
+        )
+
+
 def _read_file(path: Path, split: str | None, levels: int | None, layout: str | None) -> Images:
-    if path.suffix == ".npy":
-        return arrays.from_npy(path, levels=levels, layout=layout)
     if path.suffix == ".npz":
         return arrays.from_npz(path, split=split, levels=levels, layout=layout)
     if cifar.is_archive(path):
         return cifar.from_archive(path, split or "train")
+    if split is not None and split not in (idx.split_of(path), cifar.split_of(path)):
+        _undivided(repr(str(path)), split)
+    if path.suffix == ".npy":
+        return arrays.from_npy(path, levels=levels, layout=layout)
     if cifar.is_batch(path):
         return cifar.from_batch(path)
     if folder.is_image(path):

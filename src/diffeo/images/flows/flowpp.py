@@ -38,7 +38,7 @@ def FlowPP(
 
     Source: Ho, Chen, Srinivas, Duan & Abbeel, *Flow++: Improving flow-based generative models with
     variational dequantization and architecture design* (2019), section 3; defaults are those of
-    CIFAR-10 and ImageNet 32 × 32.
+    CIFAR-10, which its authors train with ``dropout=0.2``.
 
     Args:
         shape: (C, H, W); H and W are even.

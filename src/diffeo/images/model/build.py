@@ -53,7 +53,8 @@ def image_model(
         shape: (C, H, W).
         levels: L, how many levels a pixel has.
         flow: "realnvp", "glow" or another of :data:`FLOWS`, with its defaults (those of its paper for
-            CIFAR-10 or, of NICE, MNIST; Jet and TarFlow are smaller); or a flow of images of this shape.
+            CIFAR-10, of NICE for MNIST, of TarFlow for ImageNet 64 × 64, where a GPU is needed; Jet has no
+            published ones); or a flow of images of this shape.
         settings: of a flow that is named, as ``{"scales": 3}``; see ``diffeo.images.RealNVP`` and others.
         classes: the names of the classes that the density is conditional on; none if empty.
         pixels: how dequantised pixels reach the flow: "logit", logit(α + (1 − 2α) x/L); "unit", x/L; or

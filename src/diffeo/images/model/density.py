@@ -283,6 +283,11 @@ class ImageModel(Part, nn.Module):
                 f"images are of shape {found.shape}; expected {self.shape}, which the model is of: resize "
                 "or convert them, or fit a model to these."
             )
+        if found.levels < self.levels:
+            raise DataError(
+                f"images have {found.levels} levels; expected {self.levels}, those of the model: pass "
+                f"Images(pixels, {self.levels}) if theirs are of the same scale."
+            )
         if found.levels > self.levels and int(found.pixels.max()) >= self.levels:
             raise DataError(
                 f"images have levels up to {int(found.pixels.max())}; expected 0 to {self.levels - 1}, the "
@@ -301,13 +306,14 @@ class ImageModel(Part, nn.Module):
                     "labels were given to a model without classes; expected none: leave them out."
                 )
             return None
-        labels = images.labels if labels is None else labels
-        if labels is None:
+        if labels is None and images.labels is None:
             raise DataError(
                 f"the images have no labels, and the model is conditional on {len(self.classes)} classes; "
-                "expected a class for each: pass labels=."
+                "expected a class for each: pass labels=, or images in sub-folders named as the classes."
             )
-        return labels
+        if labels is None and images.classes:  # numbers count the images' own classes, which have names
+            return np.asarray(images.classes)[images.labels]
+        return images.labels if labels is None else labels
 
     def _context(self, images: Images, labels: Any) -> Tensor | None:
         """Return the one-hot classes, or None for a model without classes."""

@@ -87,6 +87,11 @@ def fit_images(
             f"drop={drop:g} for a model without classes; expected 0: there is none to leave out."
         )
     config = DEFAULTS if config is None else config
+    if config.noise:
+        raise ConfigError(
+            f"config.noise={config.noise:g} would move levels before they are dequantised; expected 0: "
+            "image_model(…, noise=σ), in levels, is noise that samples are freed from again."
+        )
     held, rest, kept = images, None, None  # which images learn, and which are held out: all if None
     if isinstance(validation, Images):
         held = validation

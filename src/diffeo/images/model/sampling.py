@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: Images that pass through the flow at a time.
 _ROWS = 256
 
+#: Those that are freed from noise at a time: the gradient of log p keeps all activations.
+_FREED = 16
+
 
 @torch.no_grad()
 def drawn(
@@ -69,9 +72,10 @@ def drawn(
     generator = torch.Generator(flow.base.device).manual_seed(seed)
     z = warmed(flow.base, flow.base.sample((n,), context, generator=generator), temperature)
     parts: list[Tensor] = []
-    for start in range(0, n, _ROWS):
-        own = None if context is None else context[start : start + _ROWS]
-        y = flow.decode(z[start : start + _ROWS], own)
+    rows = _FREED if model.noise else _ROWS
+    for start in range(0, n, rows):
+        own = None if context is None else context[start : start + rows]
+        y = flow.decode(z[start : start + rows], own)
         parts.append(denoised(flow, y, model.noise, own) if model.noise else y)
     return model.whole(torch.cat(parts), given)
 

@@ -64,7 +64,10 @@ def told(model: ImageModel, writer: Any, evaluation: Evaluation) -> None:
             )
     writer.add_scalar("learning_rate", evaluation.learning_rate, evaluation.step)
     if evaluation.step:  # before the first step there is only noise, and what reads its batch has read none
+        training = model.flow.training  # without held-out images nothing else has turned dropout off
+        model.flow.eval()
         picture = grid(model.sample(_SAMPLES, seed=0))
+        model.flow.train(training)
         writer.add_image("samples", picture, evaluation.step, dataformats="HWC")
 
 
