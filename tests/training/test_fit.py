@@ -12,7 +12,7 @@ from diffeo.distributions import StandardNormal
 from diffeo.flows import Flow
 from diffeo.objectives import Batch, MaximumLikelihood, Objective
 from diffeo.testing.state import torch_state
-from diffeo.training import Evaluation, TrainConfig, fit
+from diffeo.training import Evaluation, TrainConfig, fit, optimisation
 
 SHORT = TrainConfig(max_steps=70, batch_size=64, evaluate_every=20, averaging=0.0)
 
@@ -212,6 +212,29 @@ def test_a_time_budget_ends_it(banana, small):
     assert result.seconds < 3
     # The rate followed the clock down.
     assert result.history[-1].learning_rate < 0.1 * result.config.peak
+
+
+@pytest.mark.parametrize(("compiling", "gone"), [(5.0, 5.0), (100.0, 15.0)])
+def test_what_compiling_takes_is_part_of_a_time_budget(banana, small, monkeypatch, compiling, gone):
+    """By a clock of its own: a compiler moves it, and so does each look at it."""
+    now = [0.0]
+
+    def clock():
+        now[0] += 0.01
+        return now[0]
+
+    def compiled(*arguments):
+        now[0] += compiling
+        return computed(*arguments)
+
+    computed = optimisation.computed
+    monkeypatch.setattr(optimisation, "computed", compiled)
+    monkeypatch.setattr(time, "perf_counter", clock)
+    x, _ = banana(500)
+    result = fit(small(), x, config=TrainConfig(time_budget=30.0, patience=None), progress=False)
+    assert result.stopped_by == "time budget"
+    assert 30 <= result.seconds < 31
+    assert now[0] == pytest.approx(compiling + 30.0 - gone, abs=1.0)
 
 
 def test_the_last_evaluation_is_at_the_last_step(banana, small):

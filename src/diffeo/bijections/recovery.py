@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from diffeo.bijections.bijection import Bijection
 from diffeo.bijections.drift import code, code_weights
-from diffeo.bijections.replay import Replay, whole
+from diffeo.bijections.replay import Replay, repeating, whole
 
 #: A layer, and whether its inverse is what is passed.
 Step: TypeAlias = tuple[Bijection, bool]
@@ -125,7 +125,7 @@ class Run(torch.autograd.Function):
         back = _Back(ctx.steps, kept, codes, ctx.drawn, context, weights)
 
         def body() -> list[Tensor | None]:
-            with _cast(output.device.type, ctx.cast):
+            with _cast(output.device.type, ctx.cast), repeating():
                 if twice:
                     inputs = [kept[0], context, *live]
                     return back.differentiably(inputs, [needs_value, needs_context, *needs], grads)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import threading
+from collections.abc import Callable, Generator, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 from torch import Tensor
@@ -36,6 +38,35 @@ def whole(parts: Sequence[Tensor]) -> Tensor:
     """Return the one part."""
     (part,) = parts
     return part
+
+
+class _Thread(threading.local):
+    repeating = False
+
+
+_THREAD = _Thread()
+
+
+@contextlib.contextmanager
+def repeating() -> Generator[None]:
+    """Say meanwhile, in this thread, that layers are run again for the sake of a gradient."""
+    before, _THREAD.repeating = _THREAD.repeating, True
+    try:
+        yield
+    finally:
+        _THREAD.repeating = before
+
+
+def is_repeating() -> bool:
+    """Return whether a layer is run again for the sake of a gradient: possibly not for the last time.
+
+    >>> is_repeating()
+    False
+    >>> with repeating():
+    ...     is_repeating()
+    True
+    """
+    return _THREAD.repeating
 
 
 def searched(law: Law, *, inverse: bool) -> bool:

@@ -8,12 +8,16 @@ from typing import Any
 import torch
 
 from diffeo.bijections import Bijection, Chain, Inverse
-from diffeo.bijections.fused import Fused, launched, listened_to, step_of
+from diffeo.bijections.fused import SPAN, Fused, launched, listened_to, step_of
 from diffeo.bijections.rearranged import Rearranged
 from diffeo.kernels.native import Pool
 
 #: flow ↦ (what it was made of, what it is computed by); it goes with the flow.
 _KNOWN: weakref.WeakKeyDictionary[Any, tuple[tuple[Any, ...], Bijection, Any]] = weakref.WeakKeyDictionary()
+
+
+#: Fused runs apart from one another that may see to their own memory: each keeps two activations.
+_APART = 2
 
 
 def accelerated(bijection: Bijection, *, half: bool = False, training: bool = False) -> Bijection:
@@ -82,6 +86,11 @@ def _fused(part: Bijection, pool: Pool, half: bool, training: bool) -> Bijection
                     new = Fused([*last.steps, *new.steps], pool, part.memory)
                     parts.pop()
             parts.append(new)
+        if part.memory == "constant" and sum(isinstance(p, Fused) for p in parts) > _APART:
+            # What each keeps would grow with their number: the chain undoes short ones, as other layers.
+            for run in parts:
+                if isinstance(run, Fused) and len(run.steps) <= SPAN:
+                    run.memory = "full"
         return part if same else Chain(*parts, memory=part.memory)
     step = step_of(part, pool, half=half, training=training)
     if step is not None:

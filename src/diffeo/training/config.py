@@ -53,7 +53,8 @@ class TrainConfig:
         graphs: whether whole steps are recorded as CUDA graphs and replayed, so that a step is one launch,
             which is for small flows on a GPU. For maximum likelihood alone, and layers that do not wait for
             the device. The weights are those of a fit without, but for rounding.
-        time_budget: seconds after which training stops; the learning rate then follows the clock.
+        time_budget: seconds after which training stops; the learning rate then follows the clock. What
+            compiling takes, on a machine's first run, is part of them, but half is left for steps.
         max_bad_steps: steps whose loss or gradient is not finite that are forgiven in a run.
         checkpoint_every: steps between saves, where ``fit`` is given a checkpoint.
 

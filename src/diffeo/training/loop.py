@@ -118,8 +118,10 @@ def fit(
             else:
                 load_weights(flow, saved.tensors.weights)
             plan = plan_for(len(train), config, objective.evaluations_apart)
+            begun = time.perf_counter()
             with contextlib.closing(Optimisation(flow, objective, train, plan, config)) as running:
-                run = _Run(running, held, plan, config, callback, path, belongs_to)
+                compiling = min(time.perf_counter() - begun, 0.5 * (config.time_budget or 0.0))
+                run = _Run(running, held, plan, config, callback, path, belongs_to, compiling)
                 with terminable(active=path is not None), progress_bar(plan, progress) as show:
                     result = run.go(saved, show).result(config, objective.unit)
         finally:
@@ -168,12 +170,13 @@ class _Run:
     callback: Callback | None
     path: Path | None
     belongs_to: dict[str, Any]
+    compiling: float  # seconds of a time budget that were gone before the first step
 
     def go(self, saved: State | None, show: Show) -> State:
         """Run to the end; whatever ends it, the flow gets the best weights so far."""
         state = saved or State(self.running.capture())
         written = -self.config.checkpoint_every if saved is None else state.step
-        begun = self.running.begun = time.perf_counter() - state.seconds
+        begun = self.running.begun = time.perf_counter() - state.seconds - self.compiling
         good = state
         try:
             if saved is not None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffeo.bijections.autoregressive import Autoregressive
 from diffeo.bijections.bijection import Bijection
@@ -14,6 +15,7 @@ from diffeo.bijections.fused.network import network_of
 from diffeo.bijections.fused.recovered import Recovered
 from diffeo.bijections.fused.run import Kept, Run, Step
 from diffeo.bijections.fused.sink import Sink
+from diffeo.bijections.replay import Reversal, is_repeating
 from diffeo.kernels.native import Pool, Program, library
 from diffeo.kernels.shapes import check_event, context_read, join_batch, safe_context
 
@@ -22,8 +24,8 @@ class Fused(Bijection):
     """Layers one after another, from noise to data, for float32 rows on the processor.
 
     A tile of rows goes through a conditioner and its law while it is near the processor, forward and
-    backward: :mod:`diffeo.kernels.native`. There are no parameters here: those of the layers are read, and
-    receive the gradients.
+    backward: :mod:`diffeo.kernels.native`. It has no parameters of its own: those of the layers are read,
+    and receive the gradients.
 
     Args:
         steps: what is computed.
@@ -41,13 +43,20 @@ class Fused(Bijection):
         super().__init__()
         self.memory = memory
         self.sink: Sink | None = None
-        self.steps = tuple(steps)  # no submodules: the parameters belong to the layers alone
+        self.steps = tuple(steps)
+        # Submodules, so that a chain that sees to its own memory knows what the gradient is towards.
+        self.layers = nn.ModuleList([step.layer for step in steps])
         self.pool = pool
         first, last = steps[0].layer, steps[-1].layer
         self.event_shape, self.event_ndim = first.event_shape, 1
         self.circles = (first.circles[0], last.circles[1])
         self.context_features = max(step.program.context for step in steps)
         self._runs = (Run(self.steps, pool, inverse=False), Run(self.steps[::-1], pool, inverse=True))
+
+    def reversal(self, *, inverse: bool) -> Reversal:
+        """Return "repeated" where a layer goes feature by feature the other way."""
+        found = {step.layer.reversal(inverse=inverse) for step in self.steps}
+        return "repeated" if "repeated" in found else "undone"
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return what the layers make of z, and the summed log-determinants."""
@@ -75,13 +84,13 @@ class Fused(Bijection):
         """Return what a run makes of rows, in one pass, with gradients where they are recorded."""
         if not torch.is_grad_enabled():
             return run.through(rows, context, keep=False)[:2]
-        if self.memory == "constant":
-            return Recovered.apply(run, rows, context, *run.parameters)  # pyright: ignore
-        claim = None if self.sink is None else self.sink.claim(run.parameters)
+        passing: Any = Recovered if self.memory == "constant" else Kept
+        # A pass that is repeated may be so once more, and what was written would be added again.
+        claim = None if self.sink is None or is_repeating() else self.sink.claim(run.parameters)
         if claim is None:
-            return Kept.apply(run, None, rows, context, *run.parameters)  # pyright: ignore
+            return passing.apply(run, None, rows, context, *run.parameters)
         assert self.sink is not None
-        return Kept.apply(run, claim, rows, context, self.sink.gate)  # pyright: ignore
+        return passing.apply(run, claim, rows, context, self.sink.gate)
 
     def _unrolled(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return what steps make of z, some of which go feature by feature; with gradients, in torch."""

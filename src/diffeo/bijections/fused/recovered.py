@@ -8,7 +8,9 @@ keeps its input, and is repeated.
 
 from __future__ import annotations
 
+import itertools
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,7 +19,9 @@ from torch.autograd.function import once_differentiable
 
 from diffeo.bijections.autoregressive import Autoregressive
 from diffeo.bijections.coupling import Coupling
+from diffeo.bijections.drift import allowed, code_weights
 from diffeo.bijections.fused.run import GONE, Run, Step, gradients_to
+from diffeo.bijections.fused.sink import Claim
 from diffeo.kernels.native import Passed
 
 #: Layers between two inputs that are kept when others are recovered.
@@ -26,6 +30,9 @@ SPAN = 16
 #: What recovering may move an input by, relative to max(1, |x|); beyond it the layers are repeated.
 DRIFT = 2e-5
 
+#: The code of a row that is not finite.
+_UNKNOWN = -(2**15)
+
 #: A step's gradients towards its input, the context and its parameters.
 Found = tuple[Tensor, Tensor | None, list[Tensor]]
 
@@ -33,8 +40,9 @@ Found = tuple[Tensor, Tensor | None, list[Tensor]]
 class _Gradients:
     """Gradients of the value, the context and the parameters, as they come together: last step first."""
 
-    def __init__(self, to_value: Tensor) -> None:
+    def __init__(self, to_value: Tensor, claim: Claim | None) -> None:
         self.g, self.context, self.parameters = to_value, None, list[list[Tensor]]()
+        self.claim = claim
 
     def take(self, g: Tensor, to_context: Tensor | None, found: list[Tensor]) -> None:
         self.g = g
@@ -43,21 +51,29 @@ class _Gradients:
             self.context = to_context if self.context is None else self.context + to_context
 
     def answer(self, ctx: Any) -> tuple[Any, ...]:
-        """Return the gradients of a function's arguments: the run, x, the context, the parameters."""
-        found = [each for step in reversed(self.parameters) for each in step]
-        to_x = self.g if ctx.needs_input_grad[1] else None
-        return None, to_x, self.context if ctx.needs_input_grad[2] else None, *found
+        """Return the gradients of the arguments: run, claim, x, context, parameters or the gate."""
+        found: list[Tensor | None] = [each for step in reversed(self.parameters) for each in step]
+        if self.claim is not None:
+            self.claim.tell()
+            found = [None]
+        to_x = self.g if ctx.needs_input_grad[2] else None
+        return None, None, to_x, self.context if ctx.needs_input_grad[3] else None, *found
 
 
 class Recovered(torch.autograd.Function):
-    """A run that keeps the input of every :data:`SPAN`-th step, and recovers the others on the way back."""
+    """A run that keeps the input of every :data:`SPAN`-th step, and recovers the others on the way back.
+
+    Of the others two bytes a row are kept (:func:`_code`), by which a row that comes back wrong is seen.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, run: Run, x: Tensor, context: Tensor | None, *parameters: Tensor
+        ctx: Any, run: Run, claim: Claim | None, x: Tensor, context: Tensor | None, *parameters: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the value and the log-determinant."""
+        """Return the value and the log-determinant; with a claim, ``parameters`` are its sink's gate."""
         inputs: dict[int, Tensor] = {}
+        codes: dict[int, Tensor] = {}
+        weights = _weights(x)
         log_det, value = x.new_zeros(x.shape[0]), x
         for at, step in enumerate(run.steps):
             y = torch.empty_like(x) if at + 1 == len(run.steps) else run.like(x)
@@ -65,9 +81,11 @@ class Recovered(torch.autograd.Function):
             if at % SPAN == 0 or isinstance(step.layer, Autoregressive):
                 inputs[at] = value
             else:
+                codes[at] = _code(value, weights)
                 run.pool.give(value)
             value = y
-        ctx.run, ctx.inputs = run, {at: each for at, each in inputs.items() if at}
+        ctx.run, ctx.claim, ctx.codes = run, claim, codes
+        ctx.inputs = {at: each for at, each in inputs.items() if at}
         ctx.save_for_backward(x, value, context, *parameters)
         return value, log_det
 
@@ -83,13 +101,24 @@ class Recovered(torch.autograd.Function):
         x, value, context = ctx.saved_tensors[:3]
         inputs: dict[int, Tensor] = {0: x, **ctx.inputs}
         ctx.inputs = None  # they go back to the pool
-        all_wanted = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
-        gradients = _Gradients(to_value.contiguous())
+        all_wanted = ctx.needs_input_grad[2] or ctx.needs_input_grad[3]
+        claim: Claim | None = ctx.claim
+        gradients = _Gradients(to_value.contiguous(), claim)
+        places = None if claim is None else _places(run, claim)
         to_log_det = to_log_det.contiguous()
         for start in range((len(run.steps) - 1) // SPAN * SPAN, -1, -SPAN):
             steps = list(enumerate(run.steps))[start : start + SPAN]
             first = inputs[start]
-            span = _Span(run, context, steps, inputs, to_log_det, all_wanted=all_wanted or start > 0)
+            span = _Span(
+                run,
+                context,
+                steps,
+                inputs,
+                ctx.codes,
+                to_log_det,
+                places,
+                all_wanted=all_wanted or start > 0,
+            )
             found = span.recovered(value, gradients.g)
             if found is None:
                 message = "recovered activations had drifted: %d layers are repeated"
@@ -112,12 +141,14 @@ class _Span:
         context: Tensor | None,
         steps: list[tuple[int, Step]],
         inputs: dict[int, Tensor],
+        codes: dict[int, Tensor],
         to_log_det: Tensor,
+        places: Sequence[Sequence[Tensor]] | None,
         *,
         all_wanted: bool,
     ) -> None:
         self.run, self.context, self.steps, self.inputs = run, context, steps, inputs
-        self.start = steps[0][0]
+        self.codes, self.places, self.start = codes, places, steps[0][0]
         self.to_log_det, self.all_wanted = to_log_det, all_wanted
         self.unused = torch.empty_like(to_log_det)
         self.spent: list[Tensor] = []
@@ -125,13 +156,17 @@ class _Span:
     def recovered(self, value: Tensor, g: Tensor) -> list[Found] | None:
         """Return each step's gradients from the span's output, last first; None if it has drifted."""
         found: list[Found] = []
+        weights = _weights(value)
         for at, step in reversed(self.steps):
             known = self.inputs.get(at)
             if isinstance(step.layer, Coupling):
                 given = self._memory()
                 # It goes through the same network: what is kept of it is what the way back needs.
                 passed = self._step(step, value, given, keep=True, back=True)
-                if known is not None and _drifted(given, known):
+                if known is None:
+                    if _other(_code(given, weights), self.codes[at]):
+                        return None
+                elif _drifted(given, known):
                     return None
             else:
                 assert known is not None
@@ -164,13 +199,42 @@ class _Span:
     def _back(self, at: int, step: Step, x: Tensor, passed: Passed | None, g: Tensor) -> Found:
         assert passed is not None
         table, wanted = step.tables[self.run.inverse], self.all_wanted or at > self.start
-        to_x, places = self.run.like(x), table.places(x)
+        to_x = self.run.like(x)
+        places = table.places(x) if self.places is None else self.places[at]
         to_context = gradients_to(places, table, passed, x, g, self.to_log_det, to_x, to_input=wanted)
-        return to_x, to_context, places
+        return to_x, to_context, list(places)
 
     def _memory(self) -> Tensor:
         self.spent.append(self.run.like(self.inputs[self.start]))
         return self.spent[-1]
+
+
+def _places(run: Run, claim: Claim) -> list[Sequence[Tensor]]:
+    """Return where the gradients of each step's parameters are written."""
+    ends = [0, *itertools.accumulate(len(step.parameters) for step in run.steps)]
+    return [claim.places[start:end] for start, end in itertools.pairwise(ends)]
+
+
+def _weights(x: Tensor) -> Tensor:
+    """Return the weights of a code, in which 1 is the drift that is let pass."""
+    return code_weights(x, 1) * (allowed(x.dtype) / DRIFT)
+
+
+def _code(x: Tensor, weights: Tensor) -> Tensor:
+    """Return two bytes for each row, as :func:`~diffeo.bijections.drift.code`, but relative to the row.
+
+    ⌊Σ_j w_j x_j / (1 + max_j │x_j│)⌉ modulo 2¹⁶, and the least number for a row that is not finite.
+    """
+    found = (x @ weights) / (1 + torch.linalg.vector_norm(x, torch.inf, -1))
+    finite = found.isfinite()
+    near = torch.where(finite, found, 0.0).round().to(torch.int64).to(torch.int16)
+    return torch.where(finite, near, _UNKNOWN)
+
+
+def _other(found: Tensor, known: Tensor) -> bool:
+    """Return whether a row came back as another; rows that were not finite are not looked at."""
+    off = found - known  # sixteen bits, which wrap around
+    return bool((((off > 1) | (off < -1)) & (known != _UNKNOWN)).any())
 
 
 def _drifted(found: Tensor, known: Tensor) -> bool:
