@@ -1,7 +1,8 @@
 """Ways to multiply float32 matrices on this processor: is another faster than torch's own, and as exact?
 
-``python -m benchmarks.products`` prints a table and writes it to ``benchmarks/results/products.md``. A
-layer of a network takes three products a step, y = x Wᵀ, ∂x = ∂y W and ∂W = ∂yᵀ x. They are timed on one
+``python -m benchmarks.products`` prints a table and writes it to
+``benchmarks/results/products-<machine>.md``. A layer of a network takes three products a step, y = x Wᵀ,
+∂x = ∂y W and ∂W = ∂yᵀ x. They are timed on one
 thread, in seconds of that thread, so that other programs disturb them less; ways take turns, and the median
 counts. The error is the largest of y beside float64, whose elements are of size 1.
 """
@@ -17,9 +18,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.machine import facts
+from benchmarks.machine import facts, slug
 
-RESULT = Path(__file__).parent / "results" / "products.md"
+RESULTS = Path(__file__).parent / "results"
 SIZES = ((512, 128, 128), (512, 256, 256), (4096, 256, 256), (4096, 512, 512), (512, 256, 989))
 ROUNDS = 9
 
@@ -113,8 +114,8 @@ def main() -> None:
     named = ", ".join(sorted(better)) or "none"
     page += ["", f"A tenth faster than torch's own at every size, with no larger error: {named}."]
     print("\n".join(page))
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text("\n".join(page) + "\n")
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"products-{slug(found)}.md").write_text("\n".join(page) + "\n", "utf-8")
 
 
 def faster(times: dict[str, float], name: str) -> bool:
