@@ -25,7 +25,7 @@ def test_the_code_shown_runs(block, tmp_path, monkeypatch):
 
 def test_every_document_shows_code():
     named = {"README.md", "ARCHITECTURE.md", "compare.md", "friends.md", "objectives.md", "peers.md"}
-    named |= {"imageflows.md", "images.md", "report.md", "tables.md", "understand.md"}
+    named |= {"engine.md", "imageflows.md", "images.md", "report.md", "tables.md", "understand.md"}
     assert {p.id.split("-")[0] for p in BLOCKS} == named
 
 
