@@ -87,14 +87,23 @@ def environment(threads: int | None = None) -> dict[str, str]:
 
 
 def busy(seconds: float = 0.3) -> float | None:
-    """Return the share of all processors that others use while this program waits; None off Linux."""
+    """Return the share of our processors that others use while this program waits; None off Linux.
+
+    Ours are those that this process may run on: a program that is kept to others (by ``taskset``) shares
+    the memory with us, and no processor.
+    """
     stat = Path("/proc/stat")
     if not stat.exists():
         return None
+    ours = {f"cpu{number}" for number in os.sched_getaffinity(0)}
 
     def used() -> tuple[int, int]:
-        times = [int(word) for word in stat.read_text().splitlines()[0].split()[1:9]]
-        return sum(times) - times[3] - times[4], sum(times)  # all but idle and waiting for a disk
+        lines = [line.split() for line in stat.read_text().splitlines()]
+        times = [[int(word) for word in words[1:9]] for words in lines if words[0] in ours]
+        whole = sum(map(sum, times))
+        return whole - sum(
+            each[3] + each[4] for each in times
+        ), whole  # all but idle and waiting for a disk
 
     first = used()
     time.sleep(seconds)

@@ -61,11 +61,12 @@ def _head(report: dict[str, Any]) -> str:
     machine, records = report["machine"], report["records"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     seeds = len({record["seed"] for record in records})
-    busy = max((record["busy"] for record in records if record.get("busy") is not None), default=0.0)
+    busy = [record["busy"] for record in records if record.get("busy") is not None]
+    loud = sum(share > QUIET for share in busy)
     shared = (
-        f" Before some fit other programs used {busy:.0%} of the processors: **the machine was shared, and "
-        "what was reached within the time is not to be trusted.**"
-        if busy > QUIET
+        f" **{loud} of {len(busy)} fits began while other programs used more than {QUIET:.0%} (at most "
+        f"{max(busy):.0%}) of the processors: what those reached within the time is not to be trusted.**"
+        if loud
         else ""
     )
     return (
