@@ -62,7 +62,7 @@ def _head(report: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     seeds = len({record["seed"] for record in records})
     busy = [record["busy"] for record in records if record.get("busy") is not None]
-    loud = sum(share > QUIET for share in busy)
+    loud = sum(each > QUIET for each in busy)
     shared = (
         f" **{loud} of {len(busy)} fits began while other programs used more than {QUIET:.0%} (at most "
         f"{max(busy):.0%}) of the processors: what those reached within the time is not to be trusted.**"
