@@ -144,9 +144,10 @@ def fit(
             rich_help_panel=_FLOW,
         ),
     ] = None,
-    compile: Annotated[
+    compiling: Annotated[
         str | None,
         typer.Option(
+            "--compile",
             help="auto: the compiled kernels (if nothing is said); blocks: torch.compile for other layers "
             "too, which takes a minute or more; or off.",
             rich_help_panel=_FLOW,
@@ -277,7 +278,7 @@ def fit(
             "time_budget": time_budget,
             "max_steps": max_steps,
             "precision": precision,
-            "compile": compile,
+            "compile": compiling,
         }
         chosen = {name: value for name, value in given.items() if value is not None}
         if are_images(data):
@@ -324,7 +325,7 @@ def fit(
             "--patience": patience,
             "--checkpoint": checkpoint,
             "--precision": precision,
-            "--compile": compile,
+            "--compile": compiling,
         }
         named = [option for option, value in of_a_flow.items() if value is not None]
         kinds = kinds_in(kind)
