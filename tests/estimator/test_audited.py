@@ -30,6 +30,8 @@ def test_rows_that_differ_and_rows_of_states_are_nobodys_copies():
     assert copies_of(Encoded(np.zeros((40, 2), np.int64), x), [0, 1]) is None
     states = Encoded(np.zeros((40, 1), np.int64), np.full((40, 1), np.nan))
     assert copies_of(states, []) is None
+    often = Encoded(np.zeros((480, 2), np.int64), np.tile(x, (12, 1)))
+    assert copies_of(often, [0, 1]) is None
     signs = Encoded(np.zeros((3, 1), np.int64), np.array([[0.0], [-0.0], [1.0]]))
     assert copies_of(signs, [0]).tolist() == [0, 0, 2]
 

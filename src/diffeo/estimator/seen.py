@@ -14,6 +14,9 @@ from diffeo.tables.variable import Encoded
 #: Multiplied by it modulo 2⁶⁴, the bits of a cell are spread over a hash (it is one of SplitMix64's).
 _ODD = np.uint64(0xBF58476D1CE4E5B9)
 
+#: More copies of a row than this, on average, are no copies: few rows are all that can be.
+_COPIES = 10
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -80,7 +83,7 @@ def copies_of(rows: Encoded, continuous: Sequence[int]) -> Rows | None:
 
     Two rows of the same continuous numbers are one row that was written twice: held-out figures would
     praise a density for knowing it by heart. Without a column in ``continuous`` rows are the same as often
-    as they are likely, and None is returned.
+    as they are likely, and None is returned; so it is where a row stands more than ten times on average.
 
     >>> twice = Encoded(np.zeros((3, 1), np.int64), np.array([[1.5], [2.5], [1.5]]))
     >>> copies_of(twice, [0])
@@ -95,7 +98,7 @@ def copies_of(rows: Encoded, continuous: Sequence[int]) -> Rows | None:
             found = (found ^ cells) * _ODD
             found ^= found >> np.uint64(29)
     _, first, place = np.unique(found, return_index=True, return_inverse=True)
-    return first[place] if 1 < len(first) < len(rows) else None
+    return first[place] if max(2, len(rows) / _COPIES) <= len(first) < len(rows) else None
 
 
 def _copies(part: Rows, place: Rows) -> Rows:
