@@ -253,11 +253,11 @@ def test_the_page_says_who_is_ahead_and_who_failed():
         "discrete: few",
     ):
         assert words in told, words
-    assert "shared" not in told
+    assert "trusted" not in told
     behind = [record(nats=0.0), record("zuko NSF", nats=1.0), record("zuko MAF", nats=-1.0)]
     told = page(report_of([{**r, "busy": 0.5, "fit_seconds": 9.0} for r in behind]))
     for words in (
-        "shared",
+        "3 of 3 fits began while other programs used more than 10% (at most 50%)",
         "| 0 of 1 (0%) | ≥ 90% | **no** |",
         "at most +80% | all | **no** |",
         "**-1.000 ± ",

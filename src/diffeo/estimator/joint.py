@@ -17,6 +17,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from diffeo.errors import DataError
 from diffeo.estimator.continuous import ContinuousDensity
 from diffeo.estimator.features import Features
 from diffeo.estimator.folds import Fold, held_rows
@@ -100,6 +101,8 @@ class JointDensity:
         check_reach(variables, rows.value)
         chosen, units = [variables[k] for k in plain], units_of(rows.value[:, plain])
         inside = nearest_inside(chosen, rows.columns(plain)).numpy().T
+        b = off_bounds(chosen, rows.value[:, plain], inside) / units
+        _check_finite(chosen, b)
         if modelled:
             share = _share(len(ordered) - given, len(plain))
             mixed, of_a = MixedDensity.fit(
@@ -115,7 +118,7 @@ class JointDensity:
             log_p += of_a
         if len(plain):
             continuous, of_b = ContinuousDensity.fit(
-                off_bounds(chosen, rows.value[:, plain], inside) / units,
+                b,
                 folds,
                 context=features(a) if features.width else None,
                 low=_in_units([v.low for v in chosen], units),
@@ -261,6 +264,16 @@ def _share(ordered: int, plain: int) -> float:
 def _nothing(rows: int) -> Encoded:
     """Return rows of no columns."""
     return Encoded(np.zeros((rows, 0), np.int64), np.zeros((rows, 0)))
+
+
+def _check_finite(variables: Sequence[Variable], values: Array) -> None:
+    """Raise, before anything is trained, where numbers in units of their column are beyond float64."""
+    beyond = ~np.isfinite(values).all(0)
+    if beyond.any():
+        raise DataError(
+            f"column {variables[int(beyond.argmax())].name!r} has numbers too far apart for their spread; "
+            "expected some that float64 holds in units of it: model its logarithm, or leave it out."
+        )
 
 
 def _in_units(bounds: Sequence[float | None], units: Array) -> list[float | None]:

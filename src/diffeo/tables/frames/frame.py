@@ -161,11 +161,9 @@ def write_frame(
 
         from diffeo.tables.frames import with_polars
 
+        # By name: of a list of series polars would call one that is called "" by a name of its own.
         return pl.DataFrame(
-            [
-                with_polars.write(c, told).alias(key)
-                for key, c, told in zip(keys, cells, storages, strict=True)
-            ]
+            {key: with_polars.write(c, told) for key, c, told in zip(keys, cells, storages, strict=True)}
         )
     import pyarrow as pa
 
