@@ -100,10 +100,8 @@ def busy(seconds: float = 0.3) -> float | None:
     def used() -> tuple[int, int]:
         lines = [line.split() for line in stat.read_text().splitlines()]
         times = [[int(word) for word in words[1:9]] for words in lines if words[0] in ours]
-        whole = sum(map(sum, times))
-        return whole - sum(
-            each[3] + each[4] for each in times
-        ), whole  # all but idle and waiting for a disk
+        whole, idle = sum(map(sum, times)), sum(each[3] + each[4] for each in times)  # 4: waits for a disk
+        return whole - idle, whole
 
     first = used()
     time.sleep(seconds)

@@ -2,9 +2,9 @@
 
 ``python -m benchmarks.products`` prints a table and writes it to
 ``benchmarks/results/products-<machine>.md``. A layer of a network takes three products a step, y = x Wᵀ,
-∂x = ∂y W and ∂W = ∂yᵀ x. They are timed on one
-thread, in seconds of that thread, so that other programs disturb them less; ways take turns, and the median
-counts. The error is the largest of y beside float64, whose elements are of size 1.
+∂x = ∂y W and ∂W = ∂yᵀ x. They are timed on one thread, in seconds of that thread, so that other programs
+disturb them less; ways take turns, and the median counts. The error is the largest of y beside float64,
+whose elements are of size 1.
 """
 
 from __future__ import annotations

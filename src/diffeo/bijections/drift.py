@@ -42,6 +42,12 @@ def code(value: Tensor, event_ndim: int, weights: Tensor) -> Tensor:
     return (near * weights).sum(-1).round().to(torch.int64).to(torch.int16)
 
 
+def differ(found: Tensor, known: Tensor) -> Tensor:
+    """Return which rows have another code than they had, but for a rounding."""
+    off = found - known  # sixteen bits, which wrap around
+    return (off > 1) | (off < -1)
+
+
 def code_weights(value: Tensor, event_ndim: int) -> Tensor:
     """Return w / (√D ε^0.85), w of sizes between ½ and 1½ and changing signs: no symmetry cancels them.
 

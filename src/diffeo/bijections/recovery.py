@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from diffeo.bijections.bijection import Bijection
-from diffeo.bijections.drift import code, code_weights
+from diffeo.bijections.drift import code, code_weights, differ
 from diffeo.bijections.replay import Replay, repeating, whole
 
 #: A layer, and whether its inverse is what is passed.
@@ -183,9 +183,7 @@ class _Back:
 
     def _wrong(self, k: int, given: Tensor) -> Tensor:
         """Return which rows of a recovered input are not what the pass had."""
-        # Sixteen bits, which wrap around.
-        off = code(given, self.steps[k][0].event_ndim, self.weights) - self.codes[k]
-        return (off > 1) | (off < -1)
+        return differ(code(given, self.steps[k][0].event_ndim, self.weights), self.codes[k])
 
     def _settled(self, output: Tensor) -> dict[int, Tensor]:
         """Return the inputs of all layers: recovered in the rows that come back right, and true in others.

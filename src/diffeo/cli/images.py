@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".tar.gz", ".tgz", ".tar")
 _IDX = ("idx3-ubyte", "idx1-ubyte", "idx3-ubyte.gz", "idx1-ubyte.gz")
-_BATCH = re.compile(r"(data_batch_\d+|test_batch)(\.bin)?")
 
 
 @dataclass(frozen=True)
@@ -80,10 +78,12 @@ def are_images(data: str) -> bool:
     >>> are_images("digits"), are_images("test_batch"), are_images("latest_batch.csv")
     (True, True, False)
     """
+    from diffeo.images.data.cifar import is_batch
+
     path = Path(data)
     if data == "digits" and not path.exists():
         return True
-    if path.is_dir() or path.name.lower().endswith((*_ENDINGS, *_IDX)) or _BATCH.fullmatch(path.name):
+    if path.is_dir() or path.name.lower().endswith((*_ENDINGS, *_IDX)) or is_batch(path):
         return True
     return path.suffix in (".npy", ".npz") and path.is_file() and _deep(path)
 

@@ -163,10 +163,8 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         else:
             schema, context_schema = schemas_of(table, context, self.kinds or {}, self.first or ())
             told(str(schema))
-        rows, variables = (
-            encoded(schema, context_schema, table, context),
-            variables_of(schema, context_schema),
-        )
+        rows = encoded(schema, context_schema, table, context)
+        variables = variables_of(schema, context_schema)
         if going_on or isinstance(self.kinds, Schema):
             remedy = "leave such rows out, or fit anew with all rows"
             refuse_impossible(rows.state < 0, variables, "X", remedy)

@@ -14,7 +14,7 @@ from diffeo.tables.variable import Encoded
 #: Multiplied by it modulo 2⁶⁴, the bits of a cell are spread over a hash (it is one of SplitMix64's).
 _ODD = np.uint64(0xBF58476D1CE4E5B9)
 
-#: More copies of a row than this, on average, are no copies: few rows are all that can be.
+#: Rows that stand more often than this on average are not written twice: they are states of few kinds.
 _COPIES = 10
 
 

@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from diffeo.bijections.autoregressive import Autoregressive
 from diffeo.bijections.coupling import Coupling
-from diffeo.bijections.drift import allowed, code_weights
+from diffeo.bijections.drift import allowed, code, code_weights, differ
 from diffeo.bijections.fused.run import GONE, Run, Step, gradients_to
 from diffeo.bijections.fused.sink import Claim
 from diffeo.kernels.native import Passed
@@ -29,9 +29,6 @@ SPAN = 16
 
 #: What recovering may move an input by, relative to max(1, |x|); beyond it the layers are repeated.
 DRIFT = 2e-5
-
-#: The code of a row that is not finite.
-_UNKNOWN = -(2**15)
 
 #: A step's gradients towards its input, the context and its parameters.
 Found = tuple[Tensor, Tensor | None, list[Tensor]]
@@ -63,7 +60,8 @@ class _Gradients:
 class Recovered(torch.autograd.Function):
     """A run that keeps the input of every :data:`SPAN`-th step, and recovers the others on the way back.
 
-    Of the others two bytes a row are kept (:func:`_code`), by which a row that comes back wrong is seen.
+    Of the others two bytes a row are kept, by which a row that comes back wrong is seen
+    (:mod:`~diffeo.bijections.drift`).
     """
 
     @staticmethod
@@ -81,7 +79,7 @@ class Recovered(torch.autograd.Function):
             if at % SPAN == 0 or isinstance(step.layer, Autoregressive):
                 inputs[at] = value
             else:
-                codes[at] = _code(value, weights)
+                codes[at] = code(value, 1, weights)
                 run.pool.give(value)
             value = y
         ctx.run, ctx.claim, ctx.codes = run, claim, codes
@@ -164,7 +162,7 @@ class _Span:
                 # It goes through the same network: what is kept of it is what the way back needs.
                 passed = self._step(step, value, given, keep=True, back=True)
                 if known is None:
-                    if _other(_code(given, weights), self.codes[at]):
+                    if bool(differ(code(given, 1, weights), self.codes[at]).any()):
                         return None
                 elif _drifted(given, known):
                     return None
@@ -218,23 +216,6 @@ def _places(run: Run, claim: Claim) -> list[Sequence[Tensor]]:
 def _weights(x: Tensor) -> Tensor:
     """Return the weights of a code, in which 1 is the drift that is let pass."""
     return code_weights(x, 1) * (allowed(x.dtype) / DRIFT)
-
-
-def _code(x: Tensor, weights: Tensor) -> Tensor:
-    """Return two bytes for each row, as :func:`~diffeo.bijections.drift.code`, but relative to the row.
-
-    ⌊Σ_j w_j x_j / (1 + max_j │x_j│)⌉ modulo 2¹⁶, and the least number for a row that is not finite.
-    """
-    found = (x @ weights) / (1 + torch.linalg.vector_norm(x, torch.inf, -1))
-    finite = found.isfinite()
-    near = torch.where(finite, found, 0.0).round().to(torch.int64).to(torch.int16)
-    return torch.where(finite, near, _UNKNOWN)
-
-
-def _other(found: Tensor, known: Tensor) -> bool:
-    """Return whether a row came back as another; rows that were not finite are not looked at."""
-    off = found - known  # sixteen bits, which wrap around
-    return bool((((off > 1) | (off < -1)) & (known != _UNKNOWN)).any())
 
 
 def _drifted(found: Tensor, known: Tensor) -> bool:
