@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from diffeo.bijections.autoregressive import Autoregressive
 from diffeo.bijections.coupling import Coupling
-from diffeo.bijections.drift import allowed, code, code_weights, differ
+from diffeo.bijections.drift import allowed, code_weights, differ
 from diffeo.bijections.fused.run import GONE, Run, Step, gradients_to
 from diffeo.bijections.fused.sink import Claim
 from diffeo.kernels.native import Passed
@@ -29,6 +29,9 @@ SPAN = 16
 
 #: What recovering may move an input by, relative to max(1, |x|); beyond it the layers are repeated.
 DRIFT = 2e-5
+
+#: The code of a row that is not finite, which is not looked at.
+_UNKNOWN = -(2**15)
 
 #: A step's gradients towards its input, the context and its parameters.
 Found = tuple[Tensor, Tensor | None, list[Tensor]]
@@ -60,8 +63,7 @@ class _Gradients:
 class Recovered(torch.autograd.Function):
     """A run that keeps the input of every :data:`SPAN`-th step, and recovers the others on the way back.
 
-    Of the others two bytes a row are kept, by which a row that comes back wrong is seen
-    (:mod:`~diffeo.bijections.drift`).
+    Of the others two bytes a row are kept (:func:`_code`), by which a row that comes back wrong is seen.
     """
 
     @staticmethod
@@ -79,7 +81,7 @@ class Recovered(torch.autograd.Function):
             if at % SPAN == 0 or isinstance(step.layer, Autoregressive):
                 inputs[at] = value
             else:
-                codes[at] = code(value, 1, weights)
+                codes[at] = _code(value, weights)
                 run.pool.give(value)
             value = y
         ctx.run, ctx.claim, ctx.codes = run, claim, codes
@@ -162,7 +164,8 @@ class _Span:
                 # It goes through the same network: what is kept of it is what the way back needs.
                 passed = self._step(step, value, given, keep=True, back=True)
                 if known is None:
-                    if bool(differ(code(given, 1, weights), self.codes[at]).any()):
+                    known_code = self.codes[at]
+                    if bool((differ(_code(given, weights), known_code) & (known_code != _UNKNOWN)).any()):
                         return None
                 elif _drifted(given, known):
                     return None
@@ -216,6 +219,18 @@ def _places(run: Run, claim: Claim) -> list[Sequence[Tensor]]:
 def _weights(x: Tensor) -> Tensor:
     """Return the weights of a code, in which 1 is the drift that is let pass."""
     return code_weights(x, 1) * (allowed(x.dtype) / DRIFT)
+
+
+def _code(x: Tensor, weights: Tensor) -> Tensor:
+    """Return two bytes for each row: ⌊Σ_j w_j x_j / (1 + max_j │x_j│)⌉ modulo 2¹⁶.
+
+    That is :func:`diffeo.bijections.drift.code` relative to the row, and not to each element: nothing of the
+    rows' size is made for it, which in deep flows would be half of the memory.
+    """
+    found = (x @ weights) / (1 + torch.linalg.vector_norm(x, torch.inf, -1))
+    finite = found.isfinite()
+    near = torch.where(finite, found, 0.0).round().to(torch.int64).to(torch.int16)
+    return torch.where(finite, near, _UNKNOWN)
 
 
 def _drifted(found: Tensor, known: Tensor) -> bool:
