@@ -224,8 +224,8 @@ def _weights(x: Tensor) -> Tensor:
 def _code(x: Tensor, weights: Tensor) -> Tensor:
     """Return two bytes for each row: ⌊Σ_j w_j x_j / (1 + max_j │x_j│)⌉ modulo 2¹⁶.
 
-    That is :func:`diffeo.bijections.drift.code` relative to the row, and not to each element: nothing of the
-    rows' size is made for it, which in deep flows would be half of the memory.
+    That is :func:`diffeo.bijections.drift.code` relative to the row, and not to each element: nothing of
+    the rows' size is made for it, which in deep flows would be half of the memory.
     """
     found = (x @ weights) / (1 + torch.linalg.vector_norm(x, torch.inf, -1))
     finite = found.isfinite()
