@@ -6,6 +6,7 @@ from benchmarks.libraries.library import Lacks, Library
 LIBRARIES: dict[str, tuple[str, str]] = {
     "diffeo": ("ours", "auto"),
     "diffeo float32": ("ours", "float32"),
+    "diffeo own loop": ("ours", "own"),
     "zuko": ("zuko", ""),
     "nflows": ("nflows", ""),
     "normflows": ("normflows", ""),
@@ -29,7 +30,7 @@ FLOORS: dict[str, tuple[str, str]] = {
 }
 
 ALL = {**LIBRARIES, **MEMORY, **FITS, **FLOORS}
-OURS = ("diffeo", "diffeo float32", *MEMORY, *FITS)
+OURS = ("diffeo", "diffeo float32", "diffeo own loop", *MEMORY, *FITS)
 PEERS = tuple(name for name in LIBRARIES if name not in OURS)
 
 __all__ = ["ALL", "FITS", "FLOORS", "LIBRARIES", "MEMORY", "OURS", "PEERS", "Lacks", "Library"]

@@ -34,20 +34,28 @@ ESTIMATOR: Any = diffeo.FlowDensity
 
 
 class Adapter(Library):
-    """diffeo; variants are "auto", "float32" (of training), "constant" (memory) and "estimator" (fits)."""
+    """diffeo; variants are "auto", "float32", "own" (of training), "constant" (memory), "estimator" (fits).
+
+    "own" is a loop as the peers' users write it, through ``diffeo.accelerate``, in float32.
+    """
 
     def build(self, case: Case) -> None:
         """Make the flow, and for training the object that ``fit`` drives."""
         self.case, self.at = case, 0
-        if self.variant == "float32" and case.work != "train":
-            raise Lacks("the same as diffeo: precision is a setting of training")
+        if self.variant in ("float32", "own") and case.work != "train":
+            raise Lacks("the same as diffeo: this is of training")
         torch.manual_seed(0)
         self.flow = self._flow(case)
         device = torch.device(case.device)
         if case.work == "train":
             x = torch.from_numpy(np.concatenate(batches(case))).to(device)
             self.flow.to(device)
-            self.running = self._running(x, case)
+            if self.variant == "own":
+                self.rows = list(x.split(case.rows))
+                self.fast = diffeo.accelerate(self.flow)
+                self.optimizer = torch.optim.Adam(self.flow.parameters(), lr=RATE)
+            else:
+                self.running = self._running(x, case)
         elif case.work == "log_prob":
             found, self.count = chunks(case)
             self.rows = [torch.from_numpy(rows).to(device) for rows in found]
@@ -59,9 +67,23 @@ class Adapter(Library):
 
     def train(self, steps: int) -> float:
         """Take a window of steps."""
+        if self.variant == "own":
+            return self._own(steps)
         losses, _ = self.running.run(self.at, self.at + steps, lambda _: RATE)
         self.at += steps
         return float(losses[-1])
+
+    def _own(self, steps: int) -> float:
+        loss = torch.tensor(float("nan"))
+        for _ in range(steps):
+            self.at = (self.at + 1) % len(self.rows)
+            self.optimizer.zero_grad()
+            loss = -self.fast.log_prob(self.rows[self.at]).mean()
+            loss.backward()
+            self.optimizer.step()
+        if self.case.device == "cuda":
+            torch.cuda.synchronize()
+        return float(loss.detach())
 
     @torch.no_grad()
     def log_prob(self) -> float:

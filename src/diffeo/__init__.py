@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from diffeo.flows import Flow
     from diffeo.registry import register
     from diffeo.tables import Schema
-    from diffeo.training import FitResult, TargetResult, TrainConfig, fit, fit_target
+    from diffeo.training import FitResult, TargetResult, TrainConfig, accelerate, fit, fit_target
     from diffeo.understanding import audit
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "TargetResult",
     "TrainConfig",
     "__version__",
+    "accelerate",
     "audit",
     "bijections",
     "compare",
@@ -75,6 +76,7 @@ _HOMES = {
     "Schema": "tables",
     "TargetResult": "training",
     "TrainConfig": "training",
+    "accelerate": "training",
     "compare": "comparison",
     "audit": "understanding",
     "fit": "training",

@@ -224,4 +224,4 @@ def test_without_a_folder_the_bundled_table_is_taken(tmp_path):
 
 
 def test_names_of_peers_are_those_of_libraries():
-    assert set(PEERS) == set(LIBRARIES) - {"diffeo", "diffeo float32"}
+    assert set(PEERS) == set(LIBRARIES) - {"diffeo", "diffeo float32", "diffeo own loop"}

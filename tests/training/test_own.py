@@ -1,0 +1,137 @@
+"""A flow for loops of one's own: what the kernels compute, and its gradients, are the flow's."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from diffeo import accelerate
+from diffeo.bijections import Chain, Identity, set_memory
+from diffeo.errors import ConfigError
+from diffeo.flows import MAF, NSF, SOSPF, Flow, Glow, RealNVP
+from diffeo.kernels.native import has_bfloat16, library
+
+COMPILED = pytest.mark.skipif(library() is None, reason="no compiler: torch computes what kernels would")
+MAKERS = {
+    "affine couplings": lambda **given: RealNVP(3, couplings=4, hidden=(32,), **given),
+    "spline couplings": lambda **given: NSF(3, transforms=3, hidden=(32,), structure="coupling", **given),
+    "spline autoregressive": lambda **given: NSF(3, transforms=2, hidden=(32,), **given),
+    "with layers of other kinds": lambda **given: Glow(3, hidden=(32,), **given),
+    "masked, normalised": lambda **given: MAF(3, transforms=3, hidden=(32,), **given),
+}
+
+
+def rows(n=64, width=3, seed=0):
+    return torch.randn(n, width, generator=torch.Generator().manual_seed(seed))
+
+
+def made(name, context=0):
+    torch.manual_seed(1)
+    flow = MAKERS[name](context=context)
+    flow.initialise(rows(256, seed=3), rows(256, context, seed=4) if context else None)
+    with torch.no_grad():
+        for p in flow.parameters():
+            p.add_(0.05 * torch.randn_like(p))
+    return flow.train()
+
+
+def loss_of(flow, x, context):
+    return -(flow.log_prob(x, context) * torch.linspace(0.5, 1.5, len(x))).mean()
+
+
+@COMPILED
+@pytest.mark.parametrize("context", [0, 2])
+@pytest.mark.parametrize("name", list(MAKERS))
+def test_the_gradients_are_those_of_the_flow_in_float64(name, context):
+    flow = made(name, context).eval()
+    fast = accelerate(flow)
+    assert fast is not flow
+    given = rows(seed=5).requires_grad_(), rows(width=context, seed=6).requires_grad_() if context else None
+    loss_of(fast, *given).backward()
+    exact = copy.deepcopy(flow).double()
+    wide = [None if v is None else v.detach().double().requires_grad_() for v in given]
+    loss_of(exact, *wide).backward()
+    for fine, coarse in zip(exact.parameters(), flow.parameters(), strict=True):
+        assert coarse.grad is not None
+        torch.testing.assert_close(coarse.grad.double(), fine.grad, rtol=1e-4, atol=1e-5)
+    for fine, coarse in zip(wide, given, strict=True):
+        if coarse is not None:
+            torch.testing.assert_close(coarse.grad.double(), fine.grad, rtol=1e-4, atol=1e-5)
+
+
+@COMPILED
+def test_a_loop_trains_the_flow_that_was_given():
+    flow, other = made("spline couplings"), made("spline couplings")
+    losses = []
+    for trained, through in ((flow, accelerate(flow)), (other, other)):
+        optimizer = torch.optim.Adam(trained.parameters(), lr=2e-3)
+        losses.append([])
+        for _ in range(15):
+            optimizer.zero_grad()
+            loss = loss_of(through, rows(), None)
+            loss.backward()
+            optimizer.step()
+            losses[-1].append(float(loss.detach()))
+    assert losses[0][-1] < losses[0][0] - 0.1
+    # Few and small steps: more of them magnify what is rounded otherwise.
+    assert losses[0] == pytest.approx(losses[1], abs=1e-3)
+    assert {id(p) for p in accelerate(flow).parameters()} == {id(p) for p in flow.parameters()}
+
+
+@COMPILED
+def test_samples_have_gradients_too():
+    flow = made("affine couplings").eval()
+    for through in (flow, accelerate(flow)):
+        torch.manual_seed(2)
+        through.rsample((32,)).square().mean().backward()
+    doubled = [p.grad for p in flow.parameters()]
+    flow.zero_grad()
+    torch.manual_seed(2)
+    flow.rsample((32,)).square().mean().backward()
+    for twice, p in zip(doubled, flow.parameters(), strict=True):
+        torch.testing.assert_close(twice, 2 * p.grad, rtol=1e-4, atol=1e-5)
+
+
+@COMPILED
+def test_constant_memory_is_kept():
+    flow = made("affine couplings")
+    plain, recovered = [], []
+    for grads, memory in ((plain, "full"), (recovered, "constant")):
+        set_memory(flow, memory)
+        flow.zero_grad()
+        loss_of(accelerate(flow), rows(), None).backward()
+        grads += [p.grad.clone() for p in flow.parameters()]
+    for one, other in zip(plain, recovered, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@COMPILED
+def test_a_second_derivative_says_so():
+    fast, x = accelerate(made("affine couplings")), rows().requires_grad_()
+    (slope,) = torch.autograd.grad(fast.log_prob(x).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.square().sum().backward()
+
+
+@pytest.mark.skipif(not (library() and has_bfloat16()), reason="no products of bfloat16 here")
+def test_products_in_bfloat16_are_near():
+    torch.manual_seed(0)
+    flow = RealNVP(3, couplings=4, hidden=(128, 128))
+    fast, low = accelerate(flow), accelerate(flow, "bfloat16")
+    torch.testing.assert_close(low.log_prob(rows()), fast.log_prob(rows()), rtol=0.05, atol=0.1)
+
+
+def test_a_flow_that_kernels_know_nothing_of_is_returned_itself():
+    for flow in (RealNVP(3).double(), SOSPF(3), Flow(RealNVP(3).base, Chain(Identity()))):
+        assert accelerate(flow) is flow
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"), [((3,), "flow is a int"), ((None, "half"), "precision='half'")]
+)
+def test_bad_arguments_are_named(arguments, named):
+    first, *others = arguments
+    with pytest.raises(ConfigError, match=named):
+        accelerate(RealNVP(3) if first is None else first, *others)
