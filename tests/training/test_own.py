@@ -80,6 +80,15 @@ def test_a_loop_trains_the_flow_that_was_given():
     assert {id(p) for p in accelerate(flow).parameters()} == {id(p) for p in flow.parameters()}
 
 
+def test_parts_keep_their_modes():
+    flow = made("with layers of other kinds").train()
+    frozen = flow.bijection.get_submodule("bijections.1").eval()
+    before = [part.training for part in flow.modules()]
+    accelerate(flow)
+    assert [part.training for part in flow.modules()] == before
+    assert not frozen.training
+
+
 @COMPILED
 def test_samples_have_gradients_too():
     flow = made("affine couplings").eval()

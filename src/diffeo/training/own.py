@@ -54,4 +54,8 @@ def accelerate(flow: Flow, precision: str = "float32") -> Flow:
             f"flow is a {type(given).__name__}; expected a diffeo Flow, as diffeo.flows.RealNVP(features)."
         )
     one_of("precision", precision, ("float32", "bfloat16", "auto"))
-    return computed(flow, MaximumLikelihood(), TrainConfig(precision=precision)).flow
+    modes = [(part, part.training) for part in flow.modules()]
+    fast = computed(flow, MaximumLikelihood(), TrainConfig(precision=precision)).flow
+    for part, training in modes:  # some alone may train
+        part.training = training
+    return fast
