@@ -39,6 +39,9 @@ LogProb = Callable[[int], Any]
 #: Held-out images that a fit watches at most, and the fewest steps between looks at them.
 WATCHED, LOOK = 1_000, 50
 
+#: Numbers, in float64, that a classical density is fitted to at most: of large sets fewer draws of noise.
+LARGEST = 2**28
+
 
 def dequantised(pixels: Pixels, levels: int, seed: int) -> np.ndarray[Any, Any]:
     """Return y = (k + u) / L, float32 and below 1."""
@@ -82,7 +85,8 @@ def _classical(data: ImageSet, method: str, seed: int) -> tuple[LogProb, dict[st
         return dequantised(pixels, data.levels, seed).reshape(-1, dim).astype(np.float64)
 
     model = GaussianMixture(seed=seed) if "mixture" in method else Gaussian()
-    model.fit(_seen(np.concatenate([rows(data.train, draw) for draw in range(5)]), logits)[0])
+    draws = max(1, min(5, LARGEST // data.train.size))
+    model.fit(_seen(np.concatenate([rows(data.train, draw) for draw in range(draws)]), logits)[0])
 
     def log_prob(seed: int) -> Any:
         seen, log_det = _seen(rows(data.test, seed), logits)
