@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from diffeo import accelerate
-from diffeo.bijections import Chain, Identity, set_memory
+from diffeo.bijections import Autoregressive, Chain, Coupling, Identity, set_memory
 from diffeo.errors import ConfigError
 from diffeo.flows import MAF, NSF, SOSPF, Flow, Glow, RealNVP
 from diffeo.kernels.native import has_bfloat16, library
@@ -119,9 +119,83 @@ def test_constant_memory_is_kept():
 @COMPILED
 def test_a_second_derivative_says_so():
     fast, x = accelerate(made("affine couplings")), rows().requires_grad_()
-    (slope,) = torch.autograd.grad(fast.log_prob(x).sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        slope.square().sum().backward()
+    parameters = list(fast.parameters())
+    with pytest.raises(RuntimeError, match="second derivatives"):
+        torch.autograd.grad(fast.log_prob(x).sum(), x, create_graph=True)
+    for memory in ("full", "constant"):
+        set_memory(fast, memory)
+        with pytest.raises(RuntimeError, match="second derivatives"):
+            torch.autograd.grad(fast.log_prob(x).sum(), parameters, create_graph=True)
+
+
+@COMPILED
+@pytest.mark.parametrize("name", ["affine couplings", "spline autoregressive"])
+def test_what_is_cast_or_replaced_afterwards_is_computed_by_torch(name):
+    flow, x = made(name).eval(), rows()
+    fast = accelerate(flow)
+    flow.double()
+    wide = x.double()
+    torch.testing.assert_close(fast.log_prob(wide), flow.log_prob(wide), rtol=1e-12, atol=1e-12)
+    flow.float()
+    torch.testing.assert_close(fast.log_prob(x), flow.log_prob(x), rtol=1e-4, atol=1e-4)
+    assigned = {key: 1.5 * value for key, value in flow.state_dict().items() if value.is_floating_point()}
+    flow.load_state_dict({**flow.state_dict(), **assigned}, assign=True)
+    torch.testing.assert_close(fast.log_prob(x), flow.log_prob(x), rtol=1e-4, atol=1e-4)
+
+
+@COMPILED
+def test_functional_calls_and_transforms_are_computed_by_torch():
+    flow, x = made("spline couplings").eval(), rows()
+    fast = accelerate(flow)
+    found = torch.func.vmap(torch.func.grad(lambda row: fast.log_prob(row)))(x)
+    wanted = torch.func.vmap(torch.func.grad(lambda row: flow.log_prob(row)))(x)
+    torch.testing.assert_close(found, wanted)
+
+    def density(which, scale):
+        held = {name: scale * p for name, p in which.named_parameters()}
+        return torch.func.functional_call(Scored(which), {f"flow.{n}": p for n, p in held.items()}, (x,))
+
+    for scale in (1.0, 1.3):
+        torch.testing.assert_close(density(fast, scale), density(flow, scale), rtol=1e-4, atol=1e-4)
+
+
+class Scored(torch.nn.Module):
+    def __init__(self, flow):
+        super().__init__()
+        self.flow = flow
+
+    def forward(self, x):
+        return self.flow.log_prob(x)
+
+
+@COMPILED
+@pytest.mark.parametrize("memory", ["full", "constant"])
+@pytest.mark.parametrize("name", ["affine couplings", "spline autoregressive"])
+def test_a_layer_that_is_there_more_than_once_is_computed_as_often(name, memory):
+    flow = made(name)
+    layer = next(p for p in flow.bijection.modules() if isinstance(p, Autoregressive | Coupling))
+    flow = Flow(flow.base, Chain(layer, layer, Identity(), layer, memory=memory)).eval()
+    fast = accelerate(flow)
+    loss_of(fast, rows(), None).backward()
+    found = [p.grad.clone() for p in flow.parameters()]
+    flow.zero_grad()
+    loss_of(flow, rows(), None).backward()
+    for one, p in zip(found, flow.parameters(), strict=True):
+        torch.testing.assert_close(one, p.grad, rtol=1e-3, atol=1e-4)
+    recorded = flow.log_prob(rows()).detach()
+    torch.testing.assert_close(fast.log_prob(rows()).detach(), recorded, rtol=1e-4, atol=1e-4)
+    with torch.no_grad():
+        torch.testing.assert_close(flow.log_prob(rows()), recorded, rtol=1e-4, atol=1e-4)
+        there, _ = flow.bijection(rows())
+        back, _ = flow.bijection.inverse(there)
+    torch.testing.assert_close(flow.decode(rows()), there, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(back, rows(), rtol=1e-3, atol=1e-3)
+
+
+@COMPILED
+def test_a_copy_says_what_to_copy():
+    with pytest.raises(ConfigError, match="accelerate the copy"):
+        copy.deepcopy(accelerate(made("affine couplings")))
 
 
 @pytest.mark.skipif(not (library() and has_bfloat16()), reason="no products of bfloat16 here")

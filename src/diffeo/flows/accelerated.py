@@ -75,7 +75,7 @@ def _fused(part: Bijection, pool: Pool, half: bool, training: bool) -> Bijection
     if isinstance(part, Chain):
         parts: list[Bijection] = []
         same = True
-        for child in part.get_submodule("bijections").children():
+        for child in part.bijections:  # one that is there twice is named twice, as children() does not
             assert isinstance(child, Bijection)
             new = _fused(child, pool, half, training)
             same = same and new is child

@@ -16,8 +16,10 @@ def accelerate(flow: Flow, precision: str = "float32") -> Flow:
 
     For a training loop of one's own: log p_θ(x) and its gradient towards θ and x come from the compiled
     kernels, where they know a layer (:func:`~diffeo.fit` needs none of this). Both flows have the same
-    parameters, so that what trains one trains the other. Train by what is returned; score, sample and save
-    by ``flow``. Make it anew after ``flow`` was moved, cast, or had a part replaced.
+    parameters, so that what trains one trains the other. Train by what is returned; score, sample, copy and
+    save by ``flow``, whose ``state_dict`` has other names. Where ``flow`` was moved or cast since, or its
+    layers were given other parameters, torch computes them; accelerate it anew after that, and after a
+    part was replaced, hooks were registered or ``set_memory``.
 
     Args:
         flow: the flow, which stays as it is. What is read off data (Standardize, ActNorm, …) is read
@@ -27,9 +29,10 @@ def accelerate(flow: Flow, precision: str = "float32") -> Flow:
             are float32 in any case, and all of a flow in float64 is float64.
 
     Returns:
-        The flow to take gradients of by autograd, of first order: a second derivative, ``torch.func`` and
-        ``torch.compile`` are for ``flow``. It is ``flow`` itself where nothing can be computed in another
-        way: in float64, on a processor without a compiler, with other layers alone.
+        The flow to take gradients of by autograd, once and of first order: ``create_graph=True`` and a
+        second pass backward through one graph raise RuntimeError; ``torch.func`` and ``torch.compile`` get
+        torch's formulas. It is ``flow`` itself where nothing can be computed in another way: in float64,
+        on a processor without a compiler, with other layers alone.
 
     Raises:
         ConfigError: an argument is not as described.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,9 @@ from diffeo.bijections.fused.recovered import Recovered
 from diffeo.bijections.fused.run import Kept, Run, Step
 from diffeo.bijections.fused.sink import Sink
 from diffeo.bijections.replay import Reversal, is_repeating
+from diffeo.errors import ConfigError
 from diffeo.kernels.native import Pool, Program, library
+from diffeo.kernels.recorded import transformed
 from diffeo.kernels.shapes import check_event, context_read, join_batch, safe_context
 
 
@@ -66,7 +69,16 @@ class Fused(Bijection):
         """Return what the layers' inverses make of x, and the summed log-determinants."""
         return self._pass(x, context, inverse=True)
 
+    def __reduce_ex__(self, protocol: object) -> Any:
+        """Raise: what the kernels are told is of this process."""
+        raise ConfigError(
+            "what accelerate returned cannot be copied or pickled; expected the flow that it was given: "
+            "copy that, and accelerate the copy."
+        )
+
     def _pass(self, value: Tensor, context: Tensor | None, *, inverse: bool) -> tuple[Tensor, Tensor]:
+        if not self._kernels_take(value):
+            return self._by_layers(value, context, inverse=inverse)
         check_event("value", value, self.event_shape)
         value, context = join_batch(value, context_read(context, self.context_features), 1)
         context, mark = safe_context(context)
@@ -79,6 +91,24 @@ class Fused(Bijection):
             moved, log_det = self._through(run, rows, given)
         moved, log_det = moved.reshape(value.shape), log_det.reshape(value.shape[:-1])
         return (moved, log_det) if mark is None else (moved + mark.unsqueeze(-1), log_det + mark)
+
+    def _kernels_take(self, value: Tensor) -> bool:
+        """Return whether the kernels see all that is asked of the layers: they read memory alone."""
+        if torch.compiler.is_compiling() or transformed(value) or not value.is_cpu:
+            return False
+        return value.dtype is torch.float32 and all(step.current() for step in self.steps)
+
+    def _by_layers(self, value: Tensor, context: Tensor | None, *, inverse: bool) -> tuple[Tensor, Tensor]:
+        """Return what torch makes of the layers: they were moved, cast, or given other parameters."""
+        message = "%d layers are computed by torch: they, or the rows, are not as the kernels were told"
+        logging.getLogger("diffeo.bijections").debug(message, len(self.steps))
+        total: Tensor | None = None
+        for step in reversed(self.steps) if inverse else self.steps:
+            direction: Any = step.layer.inverse if inverse else step.layer
+            value, log_det = direction(value, context if step.program.context else None)
+            total = log_det if total is None else total + log_det
+        assert total is not None
+        return value, total
 
     def _through(self, run: Run, rows: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return what a run makes of rows, in one pass, with gradients where they are recorded."""

@@ -15,12 +15,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from diffeo.bijections.autoregressive import Autoregressive
 from diffeo.bijections.coupling import Coupling
 from diffeo.bijections.drift import allowed, code_weights, differ
-from diffeo.bijections.fused.run import GONE, Run, Step, gradients_to
+from diffeo.bijections.fused.run import GONE, Run, Step, check_first_order, gradients_to
 from diffeo.bijections.fused.sink import Claim
 from diffeo.kernels.native import Passed
 
@@ -90,11 +89,11 @@ class Recovered(torch.autograd.Function):
         return value, log_det
 
     @staticmethod
-    @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, to_value: Tensor, to_log_det: Tensor
     ) -> Any:
         """Return the gradients."""
+        check_first_order()
         if ctx.inputs is None:
             raise RuntimeError(GONE)
         run: Run = ctx.run

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from diffeo.bijections.autoregressive import Autoregressive
 from diffeo.bijections.coupling import Coupling
@@ -16,9 +15,21 @@ from diffeo.kernels.native import Passed, Pool, Program, Table
 
 #: Said where a graph is gone backward through twice.
 GONE = (
-    "this graph was gone backward through before, and what it kept is gone; expected one pass: compute the "
-    "loss anew."
+    "this graph was gone backward through before, and what it kept is gone (retain_graph=True keeps "
+    "nothing here); expected one pass: compute the loss anew, or by the flow that was given to accelerate."
 )
+
+#: Said where derivatives of derivatives are asked for.
+SECOND = (
+    "create_graph=True asks the compiled kernels for second derivatives, which they do not have; expected "
+    "first ones: use the flow that was given to accelerate, or compile='off' in a fit."
+)
+
+
+def check_first_order() -> None:
+    """Raise where a backward pass records itself. Autograd would else leave terms out and say nothing."""
+    if torch.is_grad_enabled():
+        raise RuntimeError(SECOND)
 
 
 class Step:
@@ -32,7 +43,20 @@ class Step:
         self, layer: Coupling | Autoregressive, program: Program, parameters: list[Tensor], pool: Pool
     ) -> None:
         self.layer, self.program, self.parameters = layer, program, parameters
+        here = {
+            id(p): (part, name)
+            for part in layer.modules()
+            for name, p in part.named_parameters(recurse=False)
+        }
+        self._places = [(*here[id(p)], p) for p in parameters]
         self.tables = {inverse: Table([program], inverse=inverse, pool=pool) for inverse in (True, False)}
+
+    def current(self) -> bool:
+        """Return whether the layer still has these parameters, in float32 on the processor."""
+        return all(
+            getattr(part, name, None) is p and p.dtype is torch.float32 and p.is_cpu
+            for part, name, p in self._places
+        )
 
 
 class Run:
@@ -85,11 +109,11 @@ class Kept(torch.autograd.Function):
         return value, log_det
 
     @staticmethod
-    @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, to_value: Tensor, to_log_det: Tensor
     ) -> Any:
         """Return the gradients."""
+        check_first_order()
         passed: Passed | None = ctx.passed
         if passed is None:
             raise RuntimeError(GONE)
