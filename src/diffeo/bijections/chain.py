@@ -93,7 +93,7 @@ class Chain(Bijection):
     A gradient needs the activations of every layer. With ``memory="constant"`` they are recovered from the
     output on the way back, layer by layer, and checked (:mod:`diffeo.bijections.memory`): activations
     take little more memory than those of one layer, and a step about half again the time (two to three
-    times that of products in bfloat16, which it does without). Values are the same (those of
+    and a half times that of products in bfloat16, which it does without). Values are the same (those of
     nested chains, which are taken apart, to rounding), and gradients to rounding. A chain within another
     layer, as in :class:`Split`, has a memory of its own; :func:`set_memory` sets all of a flow. ``memory``
     may be changed at any time, and a model file does not hold it.
