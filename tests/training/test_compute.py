@@ -45,6 +45,22 @@ def test_the_kernels_train_the_flow_that_torch_trains(make):
     assert fast.best_held_out_nats == pytest.approx(plain.best_held_out_nats, abs=0.02)
 
 
+@COMPILED
+@pytest.mark.parametrize("memory", ["full", "constant"])
+def test_a_layer_that_is_there_twice_is_trained_as_torch_trains_it(memory):
+    def twice():
+        mask = Mask.alternating(3)
+        first, second = (
+            Coupling(Affine(2.0), MLP(m.n_passed, m.n_moved, 2, hidden=(32,)), m)
+            for m in (mask, Mask.alternating(3, flip=True))
+        )
+        return Flow(StandardNormal(3), Chain(first, second, first, second, memory=memory))
+
+    _, fast = trained(twice, precision="float32")
+    _, plain = trained(twice, precision="float32", compile="off")
+    assert fast.best_held_out_nats == pytest.approx(plain.best_held_out_nats, abs=0.02)
+
+
 @pytest.mark.parametrize("settings", [{}, {"compile": "off"}, {"precision": "bfloat16"}])
 def test_the_same_seed_gives_the_same_bits(settings):
     one, _ = trained(lambda: MAF(3, hidden=(130,), batch_norm=False), **settings)
