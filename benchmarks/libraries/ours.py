@@ -19,6 +19,7 @@ import torch
 import diffeo
 from benchmarks.cases import Case
 from benchmarks.libraries.library import BATCHES, RATE, Array, Lacks, Library, batches, chunks
+from benchmarks.libraries.torch_library import stepped
 from diffeo import Flow, TrainConfig
 from diffeo.bijections import Autoregressive, Chain, Coupling, Mask
 from diffeo.conditioners import MLP, MaskedMLP
@@ -68,22 +69,12 @@ class Adapter(Library):
     def train(self, steps: int) -> float:
         """Take a window of steps."""
         if self.variant == "own":
-            return self._own(steps)
-        losses, _ = self.running.run(self.at, self.at + steps, lambda _: RATE)
+            loss = stepped(self.fast.log_prob, self.optimizer, self.rows, self.at, steps)
+        else:
+            losses, _ = self.running.run(self.at, self.at + steps, lambda _: RATE)
+            loss = float(losses[-1])
         self.at += steps
-        return float(losses[-1])
-
-    def _own(self, steps: int) -> float:
-        loss = torch.tensor(float("nan"))
-        for _ in range(steps):
-            self.at = (self.at + 1) % len(self.rows)
-            self.optimizer.zero_grad()
-            loss = -self.fast.log_prob(self.rows[self.at]).mean()
-            loss.backward()
-            self.optimizer.step()
-        if self.case.device == "cuda":
-            torch.cuda.synchronize()
-        return float(loss.detach())
+        return loss
 
     @torch.no_grad()
     def log_prob(self) -> float:

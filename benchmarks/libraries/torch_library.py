@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,25 @@ class Loop:
     batch: int
     rate: float
     decay: float = 0.0
+
+
+def stepped(
+    density: Callable[[Tensor], Tensor],
+    optimizer: torch.optim.Optimizer,
+    rows: Sequence[Tensor],
+    at: int,
+    steps: int,
+) -> float:
+    """Take steps of −mean log p from the batch ``at`` on, as users write them; return the last loss."""
+    loss = torch.tensor(np.nan)
+    for k in range(at, at + steps):
+        optimizer.zero_grad()
+        loss = -density(rows[k % len(rows)]).mean()
+        loss.backward()
+        optimizer.step()
+    if rows[0].is_cuda:
+        torch.cuda.synchronize()
+    return float(loss.detach())
 
 
 class TorchLibrary(Library):
@@ -65,16 +84,9 @@ class TorchLibrary(Library):
 
     def train(self, steps: int) -> float:
         """Take steps of Adam."""
-        loss = torch.tensor(np.nan)
-        for _ in range(steps):
-            self.at = (self.at + 1) % len(self.rows)
-            self.optimizer.zero_grad()
-            loss = -self.density(self.rows[self.at]).mean()
-            loss.backward()
-            self.optimizer.step()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        return float(loss.detach())
+        loss = stepped(self.density, self.optimizer, self.rows, self.at, steps)
+        self.at += steps
+        return loss
 
     @torch.no_grad()
     def log_prob(self) -> float:

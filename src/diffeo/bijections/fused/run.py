@@ -43,19 +43,16 @@ class Step:
         self, layer: Coupling | Autoregressive, program: Program, parameters: list[Tensor], pool: Pool
     ) -> None:
         self.layer, self.program, self.parameters = layer, program, parameters
-        here = {
-            id(p): (part, name)
-            for part in layer.modules()
-            for name, p in part.named_parameters(recurse=False)
-        }
+        # Where each parameter is held; asked in every pass, so that the dictionaries themselves are kept.
+        held = [part._parameters for part in layer.modules()]  # pyright: ignore[reportPrivateUsage]
+        here = {id(p): (parameters, name) for parameters in held for name, p in parameters.items()}
         self._places = [(*here[id(p)], p) for p in parameters]
         self.tables = {inverse: Table([program], inverse=inverse, pool=pool) for inverse in (True, False)}
 
     def current(self) -> bool:
         """Return whether the layer still has these parameters, in float32 on the processor."""
         return all(
-            getattr(part, name, None) is p and p.dtype is torch.float32 and p.is_cpu
-            for part, name, p in self._places
+            held.get(name) is p and p.dtype is torch.float32 and p.is_cpu for held, name, p in self._places
         )
 
 
