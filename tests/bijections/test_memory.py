@@ -332,3 +332,66 @@ def test_memory_is_no_part_of_a_model_and_survives_a_copy() -> None:
         flow.bijection.memory = "constat"
     with pytest.raises(diffeo.errors.ConfigError, match="full"):
         Chain(Scale(2), memory="ful")
+
+
+def gradients(chain: Chain, memory: str, before_backward: Callable[[], Any] | None = None) -> list[Tensor]:
+    set_memory(chain, memory)
+    chain.zero_grad()
+    torch.manual_seed(0)
+    value, log_det = chain.inverse(torch.linspace(-2, 2, ROWS * D).reshape(ROWS, D))
+    if before_backward is not None:
+        before_backward()
+    (value.square().sum() + log_det.sum()).backward()
+    return [p.grad.clone() for p in chain.parameters() if p.grad is not None]
+
+
+def test_hooks_of_parameters_are_called_once() -> None:
+    chain = stress(couplings(AffineLaw()))
+    calls: list[float] = []
+
+    def doubled(gradient: Tensor) -> Tensor:
+        calls.append(float(gradient.norm()))
+        return 2 * gradient
+
+    for p in list(chain.parameters())[:3]:
+        p.register_hook(doubled)
+    full, constant = gradients(chain, "full"), gradients(chain, "constant")
+    assert len(calls) == 6
+    for one, other in zip(full, constant, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-4)
+
+
+def test_modes_on_the_way_back_are_those_of_the_pass() -> None:
+    chain = stress(couplings(AffineLaw(), dropout=0.5)).train()
+    full = gradients(chain, "full", chain.eval)
+    chain.train()
+    constant = gradients(chain, "constant", chain.eval)
+    assert not any(module.training for module in chain.modules())
+    for one, other in zip(full, constant, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-4)
+
+
+class Moved(Bijection):
+    """x = z + t, where t is what somebody computed elsewhere."""
+
+    def __init__(self, t: Tensor) -> None:
+        super().__init__()
+        self.t = t
+
+    def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return z + self.t, z.new_zeros(z.shape[:-1])
+
+    def inverse(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return x - self.t, x.new_zeros(x.shape[:-1])
+
+
+def test_a_tensor_that_is_no_parameter_has_its_gradient() -> None:
+    chain = stress(couplings(AffineLaw()))
+    first, second, *rest = chain.bijections
+    found = []
+    for memory in ("full", "constant"):
+        t = torch.ones(D, requires_grad=True)
+        gradients(Chain(first, Moved(2 * t), second, *rest), memory)  # pyright: ignore[reportArgumentType]
+        assert t.grad is not None
+        found.append(t.grad)
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-4)

@@ -164,3 +164,25 @@ def test_an_objective_that_differentiates_twice_is_computed_by_torch():
     assert computed(flow, Smooth(), TrainConfig()).flow is flow
     result = fit(flow, rows(), objective=Smooth(), config=CONFIG)
     assert result.steps == 150
+
+
+class Moved(MaximumLikelihood):
+    """The likelihood of rows that were moved up the slope of another loss, of the other sign."""
+
+    def loss(self, flow, batch):
+        x = batch.x.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(-10 * super().loss(flow, dataclasses.replace(batch, x=x)), x)
+        return super().loss(flow, dataclasses.replace(batch, x=(x + 0.1 * slope).detach()))
+
+
+@COMPILED
+def test_gradients_on_the_way_to_a_loss_are_not_those_of_the_loss():
+    found = []
+    for compile in ("auto", "off"):
+        torch.manual_seed(0)
+        flow = RealNVP(3)
+        begun = torch.nn.utils.parameters_to_vector(flow.parameters()).detach()
+        config = TrainConfig(max_steps=6, batch_size=64, seed=3, precision="float32", compile=compile)
+        fit(flow, rows(), config=config, objective=Moved(), validation=None)
+        found.append(torch.nn.utils.parameters_to_vector(flow.parameters()).detach() - begun)
+    assert float((found[0] - found[1]).norm()) < 0.05 * float(found[1].norm())

@@ -129,6 +129,14 @@ def test_a_second_derivative_says_so():
 
 
 @COMPILED
+@pytest.mark.parametrize("memory", ["full", "constant"])
+def test_several_gradients_in_one_pass_say_so(memory):
+    fast, x = set_memory(accelerate(made("affine couplings")), memory), rows()
+    with pytest.raises(RuntimeError, match="is_grads_batched"):
+        torch.autograd.functional.jacobian(lambda x: fast.encode(x).sum(0), x, vectorize=True)
+
+
+@COMPILED
 @pytest.mark.parametrize("name", ["affine couplings", "spline autoregressive"])
 def test_what_is_cast_or_replaced_afterwards_is_computed_by_torch(name):
     flow, x = made(name).eval(), rows()

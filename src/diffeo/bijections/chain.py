@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from diffeo.bijections.bijection import Bijection
+from diffeo.bijections.listening import composed_as, passes_of
 from diffeo.bijections.memory import MEMORY, passed
 from diffeo.bijections.pattern import Pattern
 from diffeo.bijections.rearranged import Rearranged
@@ -139,6 +140,11 @@ class Chain(Bijection):
             self.codomain = last if last is not None else constraints.real
 
     @property
+    def in_layers(self) -> bool:
+        """Return whether it is its layers, one after another: a subclass with passes of its own is not."""
+        return passes_of(self, Chain)
+
+    @property
     def memory(self) -> str:
         """Return "full" or "constant"; either can be set."""
         return self._memory
@@ -151,7 +157,7 @@ class Chain(Bijection):
     def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return f_K(… f₁(z)) and the sum of the log-determinants."""
         if self.memory == "constant":
-            return passed(_steps(self, False), z, context)
+            return passed(_parts(self, False), z, context)
         value, total = z, None
         for part in self.bijections:
             value, log_det = part(value, context)
@@ -162,7 +168,7 @@ class Chain(Bijection):
     def inverse(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return f₁⁻¹(… f_K⁻¹(x)) and the sum of the log-determinants."""
         if self.memory == "constant":
-            return passed(_steps(self, True), x, context)
+            return passed(_parts(self, True), x, context)
         value, total = x, None
         for part in reversed(list(self.bijections)):
             value, log_det = part.inverse(value, context)  # pyright: ignore[reportCallIssue]
@@ -172,7 +178,7 @@ class Chain(Bijection):
 
     def reversal(self, *, inverse: bool) -> Reversal:
         """Return "once" or "repeated" if any layer has to be, otherwise "undone"."""
-        found = {layer.reversal(inverse=turned) for layer, turned in _steps(self, inverse)}
+        found = {layer.reversal(inverse=turned) for layer, turned in _parts(self, inverse)}
         return "once" if "once" in found else "repeated" if "repeated" in found else "undone"
 
     @torch.no_grad()
@@ -197,7 +203,7 @@ def reads_data(part: Bijection) -> bool:
     >>> reads_data(Chain(Scale(2), Scale(2))), reads_data(Chain(Scale(2), Standardize(2)))
     (False, True)
     """
-    if isinstance(part, Chain):
+    if isinstance(part, Chain) and type(part).initialise is Chain.initialise:
         return any(reads_data(child) for child in part.bijections if isinstance(child, Bijection))
     return type(part).initialise is not Bijection.initialise
 
@@ -205,7 +211,8 @@ def reads_data(part: Bijection) -> bool:
 def rebuilt(part: Bijection, change: Callable[[Bijection], Bijection]) -> Bijection:
     """Return a bijection with each layer of its nested chains replaced by ``change(layer)``.
 
-    Inverses and rearrangements are gone into too. What has no layer changed is the same object; parameters
+    Inverses and rearrangements are gone into too; a subclass of a chain with passes of its own, or one that
+    somebody listens to, is a layer. What has no layer changed is the same object; parameters
     and memory are shared and kept.
 
     >>> from diffeo.bijections import Scale
@@ -213,13 +220,15 @@ def rebuilt(part: Bijection, change: Callable[[Bijection], Bijection]) -> Biject
     >>> rebuilt(chain, lambda layer: layer) is chain
     True
     """
-    if isinstance(part, Inverse):
+    if composed_as(part, Inverse):
+        assert isinstance(part, Inverse)
         inner = rebuilt(part.bijection, change)
         return part if inner is part.bijection else Inverse(inner)
     if isinstance(part, Rearranged):
         inner = rebuilt(part.bijection, change)
         return part if inner is part.bijection else part.around(inner)
-    if isinstance(part, Chain):
+    if composed_as(part, Chain):
+        assert isinstance(part, Chain)
         children = [child for child in part.bijections if isinstance(child, Bijection)]
         parts = [rebuilt(child, change) for child in children]
         same = all(new is old for new, old in zip(parts, children, strict=True))
@@ -240,14 +249,20 @@ def set_memory(module: M, memory: str) -> M:
     return module
 
 
-def _steps(bijection: Bijection, inverse: bool) -> list[Step]:
-    """Return the layers of nested chains and inverses, with directions, in the order of a pass."""
-    if isinstance(bijection, Inverse):
-        return _steps(bijection.bijection, not inverse)
-    if not isinstance(bijection, Chain):
-        return [(bijection, inverse)]
-    parts = reversed(list(bijection.bijections)) if inverse else bijection.bijections
+def _parts(chain: Chain, inverse: bool) -> list[Step]:
+    """Return the layers of a chain, and of those within it, with directions, in the order of a pass."""
+    parts = reversed(list(chain.bijections)) if inverse else chain.bijections
     return [step for part in parts if isinstance(part, Bijection) for step in _steps(part, inverse)]
+
+
+def _steps(bijection: Bijection, inverse: bool) -> list[Step]:
+    if composed_as(bijection, Inverse):
+        assert isinstance(bijection, Inverse)
+        return _steps(bijection.bijection, not inverse)
+    if composed_as(bijection, Chain):
+        assert isinstance(bijection, Chain)
+        return _parts(bijection, inverse)
+    return [(bijection, inverse)]
 
 
 def layers_of(bijection: Bijection) -> list[tuple[str, Bijection]]:
@@ -261,13 +276,13 @@ def layers_of(bijection: Bijection) -> list[tuple[str, Bijection]]:
     """
 
     def walk(part: Bijection, path: str) -> list[tuple[str, Bijection]]:
-        if isinstance(part, Chain):
+        if isinstance(part, Chain) and part.in_layers:
             found: list[tuple[str, Bijection]] = []
             for k, child in enumerate(part.bijections):
                 assert isinstance(child, Bijection)
                 found += walk(child, f"{path}.{k}" if path else str(k))
             return found
-        if isinstance(part, Inverse) and isinstance(part.bijection, Chain):
+        if passes_of(part, Inverse) and isinstance(part.bijection, Chain) and part.bijection.in_layers:
             # The inverse of a chain is the chain of the inverses, last first.
             turned = [Inverse(child) for child in part.bijection.bijections if isinstance(child, Bijection)]
             return walk(Chain(*turned[::-1]), path)

@@ -8,9 +8,10 @@ at any time; what grows with the number of layers is one activation a run, and t
 
 Layers whose other direction is a search or takes many passes, that draw random numbers, or that change the
 batch shape have their input kept, and are repeated: checkpointed. A layer whose pass must not run twice,
-since statistics move, is run as it is (:data:`~diffeo.bijections.replay.Reversal`), and so is everything
-under ``torch.compile``, ``torch.func`` and forward-mode differentiation. A second derivative is right, and
-takes the memory of the run it is of.
+since statistics move (:data:`~diffeo.bijections.replay.Reversal`), is run as it is; so is one that holds
+a tensor with a gradient which is no parameter, as what another network made; and so is everything under
+``torch.compile``, ``torch.func`` and forward-mode differentiation. A second derivative is right, and takes
+the memory of the run it is of.
 
 Source: Gomez, Ren, Urtasun & Grosse, *The reversible residual network* (2017), section 3; Chen, Xu, Zhang &
 Guestrin, *Training deep nets with sublinear memory cost* (2016).
@@ -72,10 +73,13 @@ def _runs(steps: Sequence[Step]) -> Iterator[tuple[list[Step], bool]]:
 
 
 def _once(step: Step) -> bool:
-    """Whether a pass of the layer leaves something behind, or a chain in it sees to its own memory."""
+    """Whether a pass of the layer is as it is: it leaves something behind, a chain in it sees to its own
+    memory, or it has a tensor with a gradient that is no parameter, which the way back would not see.
+    """
     layer, inverse = step
     return layer.reversal(inverse=inverse) == "once" or any(
         (module.training and getattr(module, "track_running_stats", False))
         or getattr(module, "memory", None) == "constant"
+        or any(isinstance(each, Tensor) and each.requires_grad for each in vars(module).values())
         for module in layer.modules()
     )

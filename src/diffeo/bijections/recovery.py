@@ -81,6 +81,7 @@ class Run(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         """Run the steps without a graph."""
         ctx.shape = None if total is None else total.shape
+        ctx.modes = _modes(steps)
         ctx.cast = _autocast_of(value.device.type)
         kept: dict[int, Tensor] = {}
         codes: dict[int, Tensor] = {}
@@ -114,8 +115,9 @@ class Run(torch.autograd.Function):
         given = saved[len(kept) + len(codes) :]
         _, needs_value, needs_context, needs_total, *needs = ctx.needs_input_grad
         live = list(tensors_of(ctx.steps).values())
-        # Otherwise functional_call had put others in the places of the layers' own, and has to again.
-        own = all(a is b for a, b in zip(live, given, strict=True))
+        # Otherwise functional_call had put others in the places of the layers' own, and has to again. One
+        # that has hooks has another in its place too: autograd calls them, and once.
+        own = all(a is b and not _heard(a) for a, b in zip(live, given, strict=True))
         twice = torch.is_grad_enabled()  # the gradient will itself be differentiated
         if twice:
             live = given
@@ -125,7 +127,7 @@ class Run(torch.autograd.Function):
         back = _Back(ctx.steps, kept, codes, ctx.drawn, context, weights)
 
         def body() -> list[Tensor | None]:
-            with _cast(output.device.type, ctx.cast), repeating():
+            with _cast(output.device.type, ctx.cast), repeating(), _in_modes(ctx.modes):
                 if twice:
                     inputs = [kept[0], context, *live]
                     return back.differentiably(inputs, [needs_value, needs_context, *needs], grads)
@@ -251,6 +253,31 @@ def _pulled(
     return torch.autograd.grad(
         [o for o, _ in pairs], leaves, [g for _, g in pairs], allow_unused=True, **options
     )
+
+
+def _heard(tensor: Tensor) -> bool:
+    return bool(tensor._backward_hooks)  # pyright: ignore[reportPrivateUsage]
+
+
+#: Modules, each with whether it trained in a pass.
+_Modes: TypeAlias = list[tuple[nn.Module, bool]]
+
+
+def _modes(steps: Sequence[Step]) -> _Modes:
+    return [(module, module.training) for layer, _ in steps for module in layer.modules()]
+
+
+@contextmanager
+def _in_modes(modes: _Modes) -> Generator[None]:
+    """Let the modules meanwhile be in the modes that they had in the pass: it may be repeated in others."""
+    changed = [(module, module.training) for module, training in modes if module.training != training]
+    try:
+        for module, training in changed:
+            module.training = not training
+        yield
+    finally:
+        for module, training in changed:
+            module.training = training
 
 
 def _generators(device: torch.device) -> list[Tensor]:

@@ -17,7 +17,7 @@ from diffeo.errors import at_least, number
 from diffeo.registry import register
 
 
-class _Block(nn.Module):
+class ResidualBlock(nn.Module):
     """h + W₂ σ(W₁ σ(h)): the pre-activation block of He et al. (2016)."""
 
     def __init__(self, width: int, activation: str, dropout: float) -> None:
@@ -31,6 +31,7 @@ class _Block(nn.Module):
         )
 
     def forward(self, h: Tensor) -> Tensor:
+        """Return h and what the block adds."""
         return h + self.inner(h)
 
 
@@ -83,7 +84,7 @@ class ResidualMLP(Conditioner):
             return
         self.layers = nn.Sequential(
             Linear(in_features * (1 if period is None else 2) + context, width),
-            *(_Block(width, activation, dropout) for _ in range(blocks)),
+            *(ResidualBlock(width, activation, dropout) for _ in range(blocks)),
             activation_of(activation),
             zero_linear(width, out_features * n_params),
         )

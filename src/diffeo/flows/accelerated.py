@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from diffeo.bijections import Bijection, Chain, Inverse
-from diffeo.bijections.fused import SPAN, Fused, launched, listened_to, step_of
+from diffeo.bijections.fused import SPAN, Fused, launched, step_of
+from diffeo.bijections.listening import composed_as, listened_to
 from diffeo.bijections.rearranged import Rearranged
 from diffeo.kernels.native import Pool
 
@@ -47,7 +48,9 @@ def evaluated(flow: torch.nn.Module, bijection: Bijection) -> Bijection:
     It is made once for a flow, and again when its modules, laws or parameters are others. A flow that
     somebody listens to, by hooks, is computed as it is.
     """
-    modules, parameters = list(bijection.modules()), list(bijection.parameters())
+    # A layer may be there twice, which is another map than once.
+    modules = [module for _, module in bijection.named_modules(remove_duplicate=False)]
+    parameters = list(bijection.parameters())
     if any(listened_to(module) for module in modules):
         return bijection
     # One part alone may train: units are then dropped in an evaluation on purpose.
@@ -66,13 +69,15 @@ def _fused(part: Bijection, pool: Pool, half: bool, training: bool) -> Bijection
     """Return the map with what can be fused fused, or the same object where nothing can."""
     if listened_to(part):
         return part
-    if isinstance(part, Inverse):
+    if composed_as(part, Inverse):
+        assert isinstance(part, Inverse)
         inner = _fused(part.bijection, pool, half, training)
         return part if inner is part.bijection else Inverse(inner)
     if isinstance(part, Rearranged):
         inner = _fused(part.bijection, pool, half, training)
         return part if inner is part.bijection else part.around(inner)
-    if isinstance(part, Chain):
+    if composed_as(part, Chain):
+        assert isinstance(part, Chain)
         parts: list[Bijection] = []
         same = True
         for child in part.bijections:  # one that is there twice is named twice, as children() does not

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from torch import Tensor
 
@@ -58,9 +59,16 @@ class Law(ABC):
         """
         return None
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let a subclass of a law be one that the kernels do not know, unless it says that they do."""
+        super().__init_subclass__(**options)
+        if "compiled" not in cls.__dict__:
+            cls.compiled = Law.compiled
+
     def compiled(self) -> Compiled | None:
         """Return how the law is called in the compiled kernels, or None for one that they do not know.
 
+        A subclass of a law that they know is another law, and has a ``compiled`` of its own or none.
         What they compute is what ``forward`` and ``inverse`` say, to rounding: these are the reference.
         """
         return None

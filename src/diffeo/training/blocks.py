@@ -35,7 +35,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from diffeo.bijections import Bijection, Inverse
-from diffeo.bijections.fused import Fused, Launched, listened_to
+from diffeo.bijections.fused import Fused, Launched
+from diffeo.bijections.listening import listened_to
 from diffeo.errors import DiffeoError
 from diffeo.registry import to_spec
 

@@ -223,6 +223,7 @@ class Optimisation:
         if self.config.accumulate == 1 or rows == 1:
             with self._sink.opened():  # compiled layers write their gradients straight to the buffers
                 loss = self.loss_on(batch)
+                self._sink.forget()
                 loss.backward()
             return loss.detach(), self._sink.written
         # The sink holds the gradient of one pass: those of several are added up by autograd.

@@ -17,9 +17,9 @@ def accelerate(flow: Flow, precision: str = "float32") -> Flow:
     For a training loop of one's own: log p_θ(x) and its gradient towards θ and x come from the compiled
     kernels, where they know a layer (:func:`~diffeo.fit` needs none of this). Both flows have the same
     parameters, so that what trains one trains the other. Train by what is returned; score, sample, copy and
-    save by ``flow``, whose ``state_dict`` has other names. Where ``flow`` was moved or cast since, or its
-    layers were given other parameters, torch computes them; accelerate it anew after that, and after a
-    part was replaced, hooks were registered or ``set_memory``.
+    save by ``flow``, whose ``state_dict`` has other names. A layer that was moved or cast since, was given
+    other parts, parameters, masks or hooks, or of which a method was replaced, is computed by torch;
+    accelerate the flow anew after that, and after its chains were given other layers or ``set_memory``.
 
     Args:
         flow: the flow, which stays as it is. What is read off data (Standardize, ActNorm, …) is read

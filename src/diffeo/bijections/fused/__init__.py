@@ -2,8 +2,7 @@
 
 from diffeo.bijections.fused.launched import Launched, launched
 from diffeo.bijections.fused.layer import Fused, Step, step_of
-from diffeo.bijections.fused.network import listened_to
 from diffeo.bijections.fused.recovered import SPAN
 from diffeo.bijections.fused.sink import Sink
 
-__all__ = ["SPAN", "Fused", "Launched", "Sink", "Step", "launched", "listened_to", "step_of"]
+__all__ = ["SPAN", "Fused", "Launched", "Sink", "Step", "launched", "step_of"]

@@ -16,6 +16,7 @@ from diffeo.bijections.fused.network import network_of
 from diffeo.bijections.fused.recovered import Recovered
 from diffeo.bijections.fused.run import Kept, Run, Step
 from diffeo.bijections.fused.sink import Sink
+from diffeo.bijections.listening import all_listened_to
 from diffeo.bijections.replay import Reversal, is_repeating
 from diffeo.errors import ConfigError
 from diffeo.kernels.native import Pool, Program, library
@@ -94,7 +95,7 @@ class Fused(Bijection):
 
     def _kernels_take(self, value: Tensor) -> bool:
         """Return whether the kernels see all that is asked of the layers: they read memory alone."""
-        if torch.compiler.is_compiling() or transformed(value) or not value.is_cpu:
+        if torch.compiler.is_compiling() or transformed(value) or not value.is_cpu or all_listened_to():
             return False
         return value.dtype is torch.float32 and all(step.current() for step in self.steps)
 
@@ -112,6 +113,7 @@ class Fused(Bijection):
 
     def _through(self, run: Run, rows: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return what a run makes of rows, in one pass, with gradients where they are recorded."""
+        rows = rows.contiguous()  # what torch computed before may lie in another order
         if not torch.is_grad_enabled():
             return run.through(rows, context, keep=False)[:2]
         passing: Any = Recovered if self.memory == "constant" else Kept
@@ -133,6 +135,7 @@ class Fused(Bijection):
                 z, more = step.layer(z, context)
                 log_det = log_det + more
             else:
+                z = z.contiguous()
                 y = torch.empty_like(z)
                 step.program.unroll(step.parameters, z, context, y, log_det)
                 z = y

@@ -7,22 +7,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diffeo.bijections.listening import listened_to
 from diffeo.conditioners import MLP, Conditioner, MaskedMLP, MaskedResidualMLP, ResidualMLP
 from diffeo.conditioners.conditioner import ACTIVATIONS, Linear
-from diffeo.conditioners.masked import MaskedLinear
+from diffeo.conditioners.masked_layers import MaskedBlock, MaskedLinear
+from diffeo.conditioners.residual import ResidualBlock
 from diffeo.kernels.native import Network
 
 _NAMES = {kind: name for name, kind in ACTIVATIONS.items()}
 
 
-def listened_to(module: Any) -> bool:
-    """Return whether a module has hooks, which the kernels would not call."""
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-    )
+def _settings(activation: nn.Module) -> dict[str, Any]:
+    """Return what an activation computes by."""
+    kept = ("training", "inplace")
+    return {k: v for k, v in vars(activation).items() if not k.startswith("_") and k not in kept}
+
+
+#: What the kernels' activations are: those that conditioners make.
+_DEFAULTS = {kind: _settings(kind()) for kind in _NAMES}
 
 
 def network_of(conditioner: Conditioner, *, training: bool) -> tuple[Network, list[Tensor]] | None:
@@ -33,7 +35,9 @@ def network_of(conditioner: Conditioner, *, training: bool) -> tuple[Network, li
     if type(conditioner) not in (MLP, MaskedMLP, ResidualMLP, MaskedResidualMLP):
         return None
     modules: Any = getattr(conditioner, "layers", None)
-    if modules is None or conditioner.period is not None or any(map(listened_to, (conditioner, modules))):
+    if type(modules) is not nn.Sequential or conditioner.period is not None:
+        return None
+    if any(map(listened_to, conditioner.modules())):
         return None
     steps: list[tuple[str, int]] = []
     layers: list[nn.Linear] = []
@@ -42,11 +46,18 @@ def network_of(conditioner: Conditioner, *, training: bool) -> tuple[Network, li
         return None
     direct: Any = getattr(conditioner, "direct", None)
     if direct is not None:
+        if type(direct) is not MaskedLinear:  # a parametrised one has a class of its own
+            return None
         steps.append(("direct", len(layers)))
         layers.append(direct)
     parameters: list[Tensor] = []
     for layer in layers:
-        parameters += [layer.weight, layer.bias]
+        shapes = (layer.out_features, layer.in_features), (layer.out_features,)
+        for tensor, shape in zip((layer.weight, layer.bias), shapes, strict=True):
+            given: Any = tensor
+            if not isinstance(given, nn.Parameter) or given.shape != shape:
+                return None
+            parameters.append(given)
     if any(p.dtype != torch.float32 or p.device.type != "cpu" for p in parameters):
         return None
     sizes = tuple((layer.in_features, layer.out_features) for layer in layers)
@@ -55,21 +66,27 @@ def network_of(conditioner: Conditioner, *, training: bool) -> tuple[Network, li
 
 
 def _read(
-    modules: Any, steps: list[tuple[str, int]], layers: list[nn.Linear], names: set[str], *, training: bool
+    modules: nn.Sequential,
+    steps: list[tuple[str, int]],
+    layers: list[nn.Linear],
+    names: set[str],
+    *,
+    training: bool,
 ) -> bool:
     for module in modules:
-        if listened_to(module):
-            return False
-        if type(module) in (Linear, MaskedLinear):  # a parametrised one has a class of its own
+        if type(module) in (Linear, MaskedLinear):
+            assert isinstance(module, nn.Linear)
             steps.append(("linear", len(layers)))
             layers.append(module)
         elif type(module) in _NAMES:
+            if _settings(module) != _DEFAULTS[type(module)]:
+                return False
             steps.append(("activation", 0))
             names.add(_NAMES[type(module)])
-        elif isinstance(module, nn.Dropout):
+        elif type(module) is nn.Dropout:
             if training and module.p:
                 return False
-        elif isinstance(getattr(module, "inner", None), nn.Sequential):
+        elif type(module) in (ResidualBlock, MaskedBlock) and type(module.inner) is nn.Sequential:
             steps.append(("begin", 0))
             if not _read(module.inner, steps, layers, names, training=training):
                 return False

@@ -93,7 +93,7 @@ class Recovered(torch.autograd.Function):
         ctx: Any, to_value: Tensor, to_log_det: Tensor
     ) -> Any:
         """Return the gradients."""
-        check_first_order()
+        check_first_order(to_value)
         if ctx.inputs is None:
             raise RuntimeError(GONE)
         run: Run = ctx.run

@@ -11,7 +11,9 @@ from torch import Tensor
 from diffeo.bijections.autoregressive import Autoregressive
 from diffeo.bijections.coupling import Coupling
 from diffeo.bijections.fused.sink import Claim
+from diffeo.bijections.fused.told import Told
 from diffeo.kernels.native import Passed, Pool, Program, Table
+from diffeo.kernels.recorded import transformed
 
 #: Said where a graph is gone backward through twice.
 GONE = (
@@ -26,10 +28,23 @@ SECOND = (
 )
 
 
-def check_first_order() -> None:
-    """Raise where a backward pass records itself. Autograd would else leave terms out and say nothing."""
+#: Said where several gradients are asked for in one pass.
+BATCHED = (
+    "is_grads_batched=True (vectorize=True) asks the compiled kernels for several gradients in one pass, "
+    "which they do not have; expected one at a time, or the flow that was given to accelerate."
+)
+
+
+def check_first_order(gradient: Tensor) -> None:
+    """Raise where a backward pass records itself: autograd would else leave terms out and say nothing.
+
+    Likewise where its gradients are many in one, whose memory is not for kernels to read.
+    """
     if torch.is_grad_enabled():
         raise RuntimeError(SECOND)
+    functorch = torch._C._functorch  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+    if transformed(gradient) or functorch.is_legacy_batchedtensor(gradient):
+        raise RuntimeError(BATCHED)
 
 
 class Step:
@@ -43,17 +58,12 @@ class Step:
         self, layer: Coupling | Autoregressive, program: Program, parameters: list[Tensor], pool: Pool
     ) -> None:
         self.layer, self.program, self.parameters = layer, program, parameters
-        # Where each parameter is held; asked in every pass, so that the dictionaries themselves are kept.
-        held = [part._parameters for part in layer.modules()]  # pyright: ignore[reportPrivateUsage]
-        here = {id(p): (parameters, name) for parameters in held for name, p in parameters.items()}
-        self._places = [(*here[id(p)], p) for p in parameters]
+        self._told = Told(layer, parameters)
         self.tables = {inverse: Table([program], inverse=inverse, pool=pool) for inverse in (True, False)}
 
     def current(self) -> bool:
-        """Return whether the layer still has these parameters, in float32 on the processor."""
-        return all(
-            held.get(name) is p and p.dtype is torch.float32 and p.is_cpu for held, name, p in self._places
-        )
+        """Return whether the layer is still what the kernels were told."""
+        return self._told.holds()
 
 
 class Run:
@@ -110,7 +120,7 @@ class Kept(torch.autograd.Function):
         ctx: Any, to_value: Tensor, to_log_det: Tensor
     ) -> Any:
         """Return the gradients."""
-        check_first_order()
+        check_first_order(to_value)
         passed: Passed | None = ctx.passed
         if passed is None:
             raise RuntimeError(GONE)

@@ -75,6 +75,10 @@ class Sink:
         finally:
             self._open = False
 
+    def forget(self) -> None:
+        """Take for nothing what was written until now: a loss may differentiate on the way to its value."""
+        self.written.clear()
+
     def claim(self, parameters: Sequence[Tensor]) -> Claim | None:
         """Return the places of ``parameters``, which are then taken; None where any cannot be had."""
         if not self._open:

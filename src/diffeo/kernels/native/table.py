@@ -88,6 +88,7 @@ class Table:
             log_det: (rows,).
             keep: whether there is a way back.
         """
+        assert all(t is None or t.is_contiguous() for t in (x, context, y))
         layout = self._layout(x.shape[0], keep)
         memory = self._pool.take(layout.numbers)
         held = [p if p.is_contiguous() else p.detach().contiguous() for p in parameters]
@@ -134,6 +135,7 @@ class Table:
             gradients: the address of each parameter's gradient, which is contiguous.
             to_input: whether anyone asks for those of x and the context.
         """
+        assert all(t.is_contiguous() for t in (x, to_y, to_log_det))
         rows, threads = x.shape[0], torch.get_num_threads()
         together = min(rows, ROWS_A_THREAD * threads)
         room = max(_lined(program.room_reached(together)) for program in self._programs)

@@ -135,6 +135,8 @@ class PeerBijection(Bijection):
 class PeerChain(Chain):
     """A composed transform: its calls are the peer's own, its layers tell where a fault is."""
 
+    in_layers = True  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
+
     def __init__(self, whole: PeerBijection, layers: Sequence[PeerBijection]) -> None:
         super().__init__(*layers)
         self.whole = whole

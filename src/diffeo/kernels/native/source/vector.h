@@ -94,8 +94,9 @@ static inline Vec log(Vec x) {
     return x == x ? fma(e, all(0.693359375f), m + p) : x;
 }
 
-// tanh, an odd rational function within ±7.9 (that of Eigen).
+// tanh, an odd rational function within ±7.9 (that of Eigen), and ±1 beyond ±9.02, where its slope is 0 in float32.
 static inline Vec tanh(Vec x) {
+    Vec given = x;
     x = clamp(x, -7.90531110763549805f, 7.90531110763549805f);
     Vec z = x * x;
     Vec p = all(-2.76076847742355e-16f);
@@ -109,7 +110,9 @@ static inline Vec tanh(Vec x) {
     q = fma(q, z, all(1.18534705686654e-04f));
     q = fma(q, z, all(2.26843463243900e-03f));
     q = fma(q, z, all(4.89352518554385e-03f));
-    return x * p / q;
+    Vec y = x * p / q;
+    y = given > 9.02f ? all(1.0f) : y;
+    return given < -9.02f ? all(-1.0f) : y;
 }
 
 // As many vectors as a vector has numbers, turned over their diagonal: halves change places, then quarters, and so on.
