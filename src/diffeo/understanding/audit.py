@@ -233,7 +233,7 @@ def audit(
     if outcome is not None:
         of_outcome = GivenGroup.fit(groups, [groups.outcome], effort, features)
     scored, mass = _under_model(subject, groups, data, density, of_outcome)
-    presence = presences(groups, log_p, mass, population)
+    presence = presences(groups, log_p, mass, population, random_state)
     fit = group_fits(groups, *scored, permutations, random_state)
     proxies = column_proxies(groups, features, permutations, random_state)
     found = [] if of_outcome is None else gaps(groups, of_outcome, log_p, random_state)
