@@ -84,6 +84,15 @@ def test_labels_of_numbers_and_mixed_ones_are_drawn(diffeo, tmp_path):
     assert drawn["second"].max() <= datetime.datetime(2024, 1, 1, 0, 1)
 
 
+def test_lengths_of_time_are_refused_as_text(diffeo, tmp_path):
+    span = pd.to_timedelta(np.random.default_rng(0).normal(size=ROWS), unit="s")
+    _, path = saved(pd.DataFrame({"span": span, "a": people()["a"]}), tmp_path)
+    said = diffeo("sample", path, "-n", 5, "-o", tmp_path / "rows.csv")
+    assert said.code == 2
+    assert "column 'span' holds lengths of time" in said.err
+    assert diffeo("sample", path, "-n", 5, "-o", tmp_path / "rows.parquet").code == 0
+
+
 def test_whole_numbers_beyond_the_floats_are_told_apart(diffeo, tmp_path):
     numbers = [9007199254740993, 9007199254740995, 9007199254740997] * 30
     frame = pl.DataFrame({"k": numbers, "a": people()["a"].to_numpy()})
