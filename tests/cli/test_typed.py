@@ -115,3 +115,14 @@ def test_truth_values_are_read_from_csv(diffeo, tmp_path):
     (tmp_path / "new.csv").write_text("true,a\ntrue,0.5\nFalse,1\n")
     scored = diffeo("score", path, tmp_path / "new.csv", "-o", tmp_path / "s.csv", "--json")
     assert scored.json["rows_without_score"] == 0
+
+
+def test_a_report_reads_a_table_as_the_model_had_it(diffeo, tmp_path):
+    draws = np.random.default_rng(0)
+    frame = pl.DataFrame({"grade": draws.choice(["1", "2", "A"], 150), "a": draws.normal(size=150)})
+    _, path = saved(frame, tmp_path)
+    new = tmp_path / "new.csv"
+    frame.filter(pl.col("grade") != "A").write_csv(new)
+    said = diffeo("report", path, new, "--text", "--reference", new)
+    assert said.code == 0, said.err
+    assert "cannot be" not in said.out
