@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import diffeo
 from diffeo import FlowDensity
-from diffeo.errors import ConfigError
+from diffeo.errors import ConfigError, DataError
 from diffeo.estimator.budget import held_in, splits_in
 from diffeo.estimator.folds import folds_of
 from diffeo.estimator.halving import _seconds_a_step
@@ -52,6 +53,27 @@ def test_an_array_with_an_identifier_is_conditioned_on():
     given = model.conditional(x1="a")
     assert given.sample(3, random_state=0)[:, 0].tolist() == ["a"] * 3
     assert (np.isfinite(given.score_samples(x)) == (x[:, 1] == "a")).all()
+
+
+def test_an_array_may_come_without_what_was_left_out():
+    draws = np.random.default_rng(0)
+    x = np.empty((60, 3), dtype=object)
+    x[:, 0] = [f"patient {k}" for k in range(60)]
+    x[:, 1] = draws.choice(["a", "b"], 60)
+    x[:, 2] = draws.normal(size=60)
+    model = FlowDensity("gaussian", kinds={"x0": "identifier"}, max_steps=1, random_state=0).fit(x)
+    drawn = model.sample(3, random_state=0)
+    assert drawn.shape == (3, 2)
+    assert np.isfinite(model.score_samples(drawn)).all()
+    assert model.score_samples(x[:, 1:]).tolist() == model.score_samples(x).tolist()
+    holes = x.copy()
+    holes[0, 2] = None
+    assert np.isfinite(model.score_samples(model.impute(holes, random_state=0).tables[0])).all()
+    assert diffeo.audit(model, x, group="x1", max_steps=2, permutations=19).rows == 60
+    with pytest.raises(ValueError, match="3 features"):
+        model.score_samples(x[:, 2:])
+    with pytest.raises(DataError, match=r"1 columns; expected 3: .*\(or 2: without what is left out\)"):
+        model.schema_.encode(x[:, 2:])
 
 
 def test_a_column_may_be_called_context():

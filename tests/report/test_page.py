@@ -167,6 +167,27 @@ def test_table_models_and_flows_are_reported_on():
         examine(model, pl.DataFrame({"a": x[:, 0]}))
 
 
+@pytest.mark.parametrize("spacing", [1, 100, "days", "atoms"])
+def test_simple_densities_are_of_the_same_measure_as_the_model(spacing):
+    draws = np.random.default_rng(0)
+    whole = np.rint(draws.normal(5000, 1500, 300)).astype(int)
+    if spacing == "days":
+        column = np.datetime64("2000-01-01", "ms") + whole * np.timedelta64(1, "D")
+    elif spacing == "atoms":
+        column = np.where(draws.random(300) < 0.2, 0.0, draws.normal(size=300))
+    else:
+        column = whole * spacing
+    rows = pl.DataFrame({"price": column, "x": draws.normal(size=300)})
+    model = diffeo.FlowDensity("gaussian", max_steps=20, random_state=0).fit(rows)
+    section = next(one for one in examine(model, rows).sections if one.key == "fit")
+    if spacing == "atoms":  # a probability beside a density
+        assert "simple densities" not in " ".join(section.words)
+        return
+    (ahead,) = re.findall(r"([.\d]+) ± [.\d]+ ahead of|it \(([-+.\d]+) ± ", section.words[0])
+    assert abs(float("".join(ahead))) < 0.2
+    assert "with a spacing (price)" in section.words[1]
+
+
 def test_what_cannot_be_reported_on_is_named(fitted):
     with pytest.raises(ConfigError, match="model is a str"):
         examine("model", np.zeros((3, 1)))

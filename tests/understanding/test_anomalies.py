@@ -90,6 +90,43 @@ def test_surprisals_of_states_and_lattices_are_sums(rates, within):
     assert (np.abs(surprise[:, 1] - exact) <= within + error[:, 1]).all()
 
 
+def ages(rate, extra):
+    """Ages from 0 to 90 by a Poisson law, of which every tenth has a probability of its own besides."""
+    points, atoms = np.arange(91.0), tuple(np.arange(0.0, 91.0, 10.0))
+    smooth = (1 - sum(extra)) * poisson(rate).pmf(points) / poisson(rate).cdf(90)
+    age = Variable("age", 10, numeric=True, lattice=1.0, low=0.0, high=90.0, atoms=atoms)
+
+    def log_prob(rows):
+        state, value = rows.state[:, 0], rows.value[:, 0]
+        number = np.where(state > 0, np.array([0.0, *atoms])[state], np.nan_to_num(value)).astype(int)
+        return np.log(smooth[number] + np.array([0.0, *extra])[state])
+
+    def encoded(numbers):
+        numbers = np.asarray(numbers, float)
+        return Encoded(np.where(numbers % 10 == 0, numbers // 10 + 1, 0)[:, None], numbers[:, None])
+
+    return age, log_prob, encoded
+
+
+def test_the_points_of_a_long_lattice_that_are_atoms_count_once():
+    age, log_prob, encoded = ages(40.0, [0.03] * 10)
+    rows = encoded([3, 10, 39, 40, 41, 77])
+    reference = encoded(np.random.default_rng(0).poisson(40, 500))
+    surprise, error = surprisals(log_prob, [age], rows, reference)
+    # There is no other column: p(x | nothing) = p(x), and all of them sum to one.
+    assert surprise[:, 0] == pytest.approx(-log_prob(rows), abs=1e-6)
+    assert (np.abs(surprise[:, 0] + log_prob(rows)) <= error[:, 0]).all()
+
+
+def test_an_atom_on_the_way_back_is_a_state_of_its_own():
+    age, log_prob, encoded = ages(45.5, [0.0] * 6 + [0.01] + [0.0] * 3)
+    reference = encoded(np.random.default_rng(0).poisson(45, 500))
+    # Likely enough is the atom at 60, and none from 58 on besides.
+    found = nearest_likely(log_prob, [age], encoded([75]), reference, np.log(0.012))
+    assert (found.row.state.item(), found.row.value.item()) == (7, 60.0)
+    assert found.log_prob == log_prob(encoded([60])).item()
+
+
 def test_the_nearest_likely_row_moves_one_cell_as_little_as_it_takes():
     reference = normal_rows(300, seed=3)
     wanted = float(np.quantile(normal_log_prob(reference), 0.25))

@@ -118,6 +118,38 @@ def test_a_model_may_not_know_the_group(quiet):
     assert all(-0.5 < one.shortfall < 0.3 and np.isnan(one.p) for one in same.fit)
 
 
+def test_the_order_of_rows_that_are_alike_says_nothing():
+    draws = np.random.default_rng(0)
+    data = pd.DataFrame(
+        {
+            "sex": np.repeat(["f", "m"], 200),
+            "smoker": draws.choice(["yes", "no"], 400),
+            "city": draws.choice(["A", "B"], 400),
+        }
+    )
+    model = diffeo.FlowDensity(max_steps=2, random_state=0).fit(data)
+    arguments = {"max_steps": 2, "permutations": 19}
+    sorted_by_group = diffeo.audit(model, data, group="sex", **arguments)
+    assert min(one.unsupported_p for one in sorted_by_group.presence) > 0.05
+
+
+def test_a_model_may_have_the_group_and_not_the_outcome():
+    draws = np.random.default_rng(0)
+    data = pd.DataFrame(
+        {
+            "sex": draws.choice(["f", "m"], 160),
+            "x": draws.normal(size=160),
+            "y": draws.choice([True, False], 160),
+        }
+    )
+    model = diffeo.FlowDensity("gaussian", max_steps=3, random_state=0).fit(data[["sex", "x"]])
+    result = diffeo.audit(
+        model, data, group="sex", outcome="y", architecture="gaussian", max_steps=3, permutations=19
+    )
+    assert sum(one.mass for one in result.presence) == pytest.approx(1.0)
+    assert len(result.gaps) == 1
+
+
 def test_labels_are_matched_as_they_are_written(quiet):
     data = table(200, 10)
     data["g"] = np.where(data["g"] == "f", "it's", 'a "b"')

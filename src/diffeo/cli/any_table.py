@@ -6,6 +6,7 @@ import contextlib
 import sys
 import warnings
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from diffeo.estimator import FlowDensity
     from diffeo.tables import TableModel
+    from diffeo.tables.columns import Column
 
 #: Rows that are drawn at a time, and the largest seed that scikit-learn takes.
 _DRAWN, _SEEDS = 65_536, 2**32
@@ -76,36 +78,62 @@ def fit_any(
 
 
 def columns_read(model: FlowDensity) -> list[str]:
-    """Return the columns whose text is read as numbers in a delimited file."""
-    return [c.name for c in model.schema_.columns if c.coding is not None and _number(c.storage)]
+    """Return the columns whose text is read as numbers of 64 bits in a delimited file."""
+    from diffeo.tables.frames.cells import EXACT
+
+    found: list[str] = []
+    for column in model.schema_.columns:
+        numbers = _sort(column) == "number"
+        huge = numbers and any(abs(label) > EXACT for label in getattr(column.coding, "labels", ()))
+        if numbers and not huge:  # beyond 2^53 neighbours would be one number
+            found.append(column.name)
+    return found
 
 
 def typed_as(model: FlowDensity, frame: pl.DataFrame) -> pl.DataFrame:
-    """Return a batch of rows with its columns typed as those that the model was fitted to.
+    """Return rows with their columns typed as those that the model was fitted to.
 
     A column that cannot be so stays as it is, and the model refuses it by name.
     """
     import polars as pl
 
-    from diffeo.tables.numbers import stripped_of
+    from diffeo.tables.numbers import stripped_of, whole_or_real
     from diffeo.tables.times import parse_times
 
     for column in model.schema_.columns:
         if column.coding is None or column.name not in frame.columns:
             continue
-        given, wanted = frame[column.name], str(column.storage.get("dtype"))
+        given, sort = frame[column.name], _sort(column)
+        detail = getattr(column.coding, "unit" if sort == "datetime" else "sort", "")
         made: pl.Series | None = None
-        if wanted in ("Date", "Datetime") and given.dtype == pl.String:
+        if sort == "number" and given.dtype == pl.Float64 and detail == "whole":
+            whole = given.cast(pl.Int64, strict=False)
+            made = whole if bool(((whole == given) | given.is_null()).all()) else None
+        elif given.dtype != pl.String:
+            continue
+        elif sort == "number":
+            made = whole_or_real(given)
+        elif sort == "datetime":
             texts = stripped_of(given)
             made = parse_times(texts)
             if not len(texts.drop_nulls()):
-                made = texts.cast(pl.Date if wanted == "Date" else pl.Datetime("us"))
-        elif wanted.startswith(("Int", "UInt")) and given.dtype == pl.Float64:
-            whole = given.cast(pl.Int64, strict=False)
-            made = whole if bool(((whole == given) | given.is_null()).all()) else None
+                made = texts.cast(pl.Date if detail == "D" else pl.Datetime("us"))
+        elif sort == "truth":
+            texts = stripped_of(given).str.to_lowercase()
+            known = texts.is_in(["true", "false"]) | texts.is_null()
+            made = texts == "true" if bool(known.all()) else None
         if made is not None:
             frame = frame.with_columns(made)
     return frame
+
+
+def read_as(model: FlowDensity, path: str) -> pl.DataFrame:
+    """Return a whole table, typed as the one that the model was fitted to."""
+    import polars as pl
+
+    from diffeo.tables import iter_batches
+
+    return typed_as(model, pl.concat(list(iter_batches(path, rows=2**20))))
 
 
 def unused_in(model: FlowDensity | TableModel, present: Sequence[str]) -> tuple[str, ...]:
@@ -128,10 +156,14 @@ def scored(model: FlowDensity, frame: pl.DataFrame) -> np.ndarray:
 
 
 def samples(model: FlowDensity, rows: int, seed: int) -> Generator[pl.DataFrame]:
-    """Yield drawn rows, some at a time; the same seed gives the same rows."""
+    """Yield drawn rows, some at a time, whatever library the model was fitted to; by seed the same rows."""
+    density = model.density_
+    if density.schema.library != "polars":
+        columns = tuple(replace(c, key=c.name, storage={}) for c in density.schema.columns)
+        density = replace(density, schema=replace(density.schema, library="polars", columns=columns))
     for k, start in enumerate(range(0, rows, _DRAWN)):
         own = int(np.random.default_rng([seed, k]).integers(2**62))
-        yield model.density_.drawn(min(_DRAWN, rows - start), own, None)
+        yield density.drawn(min(_DRAWN, rows - start), own, None)
 
 
 def flows_in(model: FlowDensity, rows: int, seed: int) -> list[tuple[str, Any, Any, Any]]:
@@ -170,5 +202,12 @@ def _state(seed: int) -> int:
     return seed if seed < _SEEDS else int(np.random.default_rng(seed).integers(_SEEDS))
 
 
-def _number(storage: Mapping[str, Any]) -> bool:
-    return str(storage.get("dtype")).startswith(("Int", "UInt", "Float", "Decimal"))
+def _sort(column: Column) -> str:
+    """Return what the text of a column stands for: "number", "datetime", "truth", or itself ("")."""
+    sort = getattr(column.coding, "sort", "")
+    if sort in ("float", "whole", "decimal"):
+        return "number"
+    if sort == "label":
+        kinds = {type(label) for label in getattr(column.coding, "labels", ())}
+        return "truth" if kinds == {bool} else "number" if kinds and kinds <= {int, float} else ""
+    return sort if sort == "datetime" else ""

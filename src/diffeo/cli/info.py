@@ -62,15 +62,19 @@ def _facts_of_mixed(about: dict[str, Any], extra: dict[str, Any]) -> dict[str, A
         "format": about["format"],
         "version": about.get("version"),
         "digest": about.get("digest"),
-        "columns": [
-            {"name": c["name"], "kind": c["kind"], "dtype": c["storage"].get("dtype")} for c in schema
-        ],
+        "columns": [{"name": c["name"], "kind": c["kind"], "dtype": _dtype(c["storage"])} for c in schema],
         "architecture": parts,
         "numbers": sum(math.prod(shape) for shape in about["tensors"].values()),
         "tensors": len(about["tensors"]),
         "extra": {"estimator": "FlowDensity", **extra["about"]["parameters"]},
         "report": str(extra["about"]["report"]).splitlines(),
     }
+
+
+def _dtype(storage: dict[str, Any]) -> str:
+    """Return how a column was held; Arrow says its type, with parameters as a list."""
+    told = storage.get("dtype", storage.get("type"))
+    return str(told[0] if isinstance(told, list) else told)
 
 
 def _columns(arguments: dict[str, Any]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import webbrowser
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,6 +39,8 @@ def report(
     Report on rows that took no part in the fit. A model is a file of `diffeo fit` or of FlowDensity.save.
     """
     with answering(json) as answer:
+        from diffeo import FlowDensity
+        from diffeo.cli.any_table import read_as
         from diffeo.cli.choices import not_over
         from diffeo.report import examine
         from diffeo.tables import read_table
@@ -47,12 +50,12 @@ def report(
             not_over(output, DATA=data, MODEL=model, **({"REFERENCE": reference} if reference else {}))
             _check_page(target)
         loaded = load_any(model)
-        table = read_table(data)
+        read = partial(read_as, loaded) if isinstance(loaded, FlowDensity) else read_table
         found = examine(
             loaded,
-            table,
+            read(data),
             group=group,
-            reference=None if reference is None else read_table(reference),
+            reference=None if reference is None else read(reference),
             seed=seed,
             name="" if data == "-" else Path(data).name,
             progress=lambda step: answer.remark(f"… {step}"),

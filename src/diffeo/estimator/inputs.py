@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import validate_data
 
 from diffeo.errors import DataError
@@ -34,9 +34,12 @@ def checked(estimator: Any, X: Any, *, reset: bool) -> Any:
         if reset or not _has_modelled(estimator, frame):
             validate_data(estimator, frame, reset=reset, skip_check_array=True)
         return frame
-    kept: Any = validate_data(
-        estimator, X, reset=reset, dtype=None, ensure_all_finite=False, accept_sparse=False
-    )
+    if not reset and _only_modelled(estimator, X):
+        kept: Any = check_array(X, dtype=None, ensure_all_finite=False)  # pyright: ignore[reportArgumentType]
+    else:
+        kept = validate_data(
+            estimator, X, reset=reset, dtype=None, ensure_all_finite=False, accept_sparse=False
+        )
     if kept.dtype.kind == "O":
         return kept
     if kept.dtype.kind == "f" and np.isinf(kept).any():
@@ -111,6 +114,13 @@ def _has_modelled(estimator: Any, frame: Any) -> bool:
     return bool(left_out) and set(estimator.schema_.order) <= set(map(str, frame.columns))
 
 
+def _only_modelled(estimator: Any, X: Any) -> bool:
+    """Return whether an array has a column for each that is modelled, and none for those left out."""
+    columns = estimator.schema_.columns
+    modelled = sum(column.coding is not None for column in columns)
+    return modelled < len(columns) and np.ndim(X) == 2 and np.shape(X)[1] == modelled
+
+
 def _some_rows(frame: Any) -> None:
     if frame.shape[0] < 1:
         raise DataError(
@@ -144,8 +154,6 @@ def _named(estimator: Any, frame: Any, reset: bool) -> Any:
 
 def checked_latent(X: Any, columns: int) -> NDArray[np.float64]:
     """Return latent numbers as (rows, columns) of float64, or raise."""
-    from sklearn.utils import check_array
-
     latent: Any = check_array(X, dtype=np.float64)  # pyright: ignore[reportArgumentType]
     if latent.shape[1] != columns:
         raise DataError(

@@ -58,8 +58,29 @@ def typed(texts: pl.Series) -> pl.Series:
     if unreadable(texts, parsed).any():
         times = parse_times(stripped_of(texts))
         return texts if times is None else times
-    whole = texts.str.strip_chars().cast(pl.Int64, strict=False)
-    return whole if whole.null_count() == parsed.null_count() < len(texts) else parsed
+    return _whole(texts, parsed, pl.Int64)
+
+
+def whole_or_real(texts: pl.Series) -> pl.Series | None:
+    """Return a column of text as Int64, UInt64 or Float64, or None where one of its values is no number.
+
+    >>> import polars as pl
+    >>> whole_or_real(pl.Series(["9007199254740993", "NA"])).to_list()
+    [9007199254740993, None]
+    """
+    import polars as pl
+
+    parsed = parse_text(texts)
+    return None if unreadable(texts, parsed).any() else _whole(texts, parsed, pl.Int64, pl.UInt64)
+
+
+def _whole(texts: pl.Series, parsed: pl.Series, *dtypes: Any) -> pl.Series:
+    """Return the numbers in texts as the first of these dtypes that holds them all, else ``parsed``."""
+    for dtype in dtypes:
+        whole = texts.str.strip_chars().cast(dtype, strict=False)
+        if whole.null_count() == parsed.null_count() < len(texts):
+            return whole
+    return parsed
 
 
 def to_numbers(frame: pl.DataFrame, names: Sequence[str], first_row: int = 1) -> np.ndarray:

@@ -156,10 +156,11 @@ class Schema:
     def encode(self, data: Any) -> Encoded:
         """Return the rows of a table as states and values, in the order of the model.
 
-        Columns are matched by name (others are ignored), those of an array by position. A cell that the
-        schema says cannot be (a label that was not there before, a number beyond a bound, a hole in a
-        column that had none) has state −1: its row has density 0. A float between two of a rounded column
-        is encoded as the nearer one. One warning counts both by column.
+        Columns are matched by name (others are ignored), those of an array by position: it has all columns,
+        or only the modelled ones, as :meth:`decode` returns them. A cell that the schema says cannot be (a
+        label that was not there before, a number beyond a bound, a hole in a column that had none) has
+        state −1: its row has density 0. A float between two of a rounded column is encoded as the nearer
+        one. One warning counts both by column.
 
         Raises:
             DataError: a column is absent, or holds another sort of thing.
@@ -223,10 +224,16 @@ class Schema:
     def _place(self, frame: Frame, name: str) -> int:
         names = [column.name for column in self.columns]
         if frame.library == "numpy":
+            modelled = [column.name for column in self.columns if column.coding is not None]
+            if len(frame.names) == len(modelled) < len(names) and name in modelled:
+                return modelled.index(name)
             if len(frame.names) != len(names):
+                fewer = (
+                    f" (or {len(modelled)}: without what is left out)" if len(modelled) < len(names) else ""
+                )
                 raise DataError(
                     f"data has {len(frame.names)} columns; expected {len(names)}: {listed(names)}, in this "
-                    "order."
+                    f"order{fewer}."
                 )
             return names.index(name)
         if name not in frame.names:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 _DATE = r"^\d{4}-\d{2}-\d{2}$"
-_TIME = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?$"
+_TIME = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?$"
 
 
 def parse_times(texts: pl.Series) -> pl.Series | None:
@@ -26,6 +26,8 @@ def parse_times(texts: pl.Series) -> pl.Series | None:
     (Date, None)
     >>> parse_times(pl.Series(["2024-02-29T09:30", "2024-03-01 10:00:00.5"])).dt.minute().to_list()
     [30, 0]
+    >>> parse_times(pl.Series(["2024-02-29 09:30:00.123456789"])).dtype
+    Datetime(time_unit='ns', time_zone=None)
     """
     known = texts.drop_nulls()
     if not len(known):
@@ -48,6 +50,8 @@ def _times(texts: pl.Series) -> pl.Series:
     even = texts.str.replace("T", " ", literal=True)
     # Minutes alone get their seconds, seconds a fraction: one form for all.
     even = even.str.replace(r"^(.{16})$", "${1}:00").str.replace(r"^(.{19})$", "${1}.0")
-    return even.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False).cast(
-        pl.Datetime("us")
+    # Fractions of more than six digits are of nanoseconds.
+    unit = "ns" if bool((even.str.len_chars() > 26).any()) else "us"
+    return even.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit=unit, strict=False).cast(
+        pl.Datetime(unit)
     )

@@ -99,8 +99,15 @@ class _Delimited:
         self._file, self._separator, self._begun = file, separator, False
 
     def __call__(self, frame: pl.DataFrame) -> None:
+        import polars as pl
         import polars.selectors as cs
 
+        spans = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.Duration)]
+        if spans:
+            raise ConfigError(
+                f"column {spans[0]!r} holds lengths of time, which delimited text cannot; expected another "
+                "output format: choose .parquet or .arrow."
+            )
         plain = frame.with_columns(cs.float().fill_nan(None))
         text = plain.write_csv(include_header=not self._begun, separator=self._separator)
         # Written by Python, so that a closed pipe is the BrokenPipeError that it is.

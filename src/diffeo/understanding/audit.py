@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -233,7 +233,7 @@ def audit(
     if outcome is not None:
         of_outcome = GivenGroup.fit(groups, [groups.outcome], effort, features)
     scored, mass = _under_model(subject, groups, data, density, of_outcome)
-    presence = presences(groups, log_p, mass, population)
+    presence = presences(groups, log_p, mass, population, random_state)
     fit = group_fits(groups, *scored, permutations, random_state)
     proxies = column_proxies(groups, features, permutations, random_state)
     found = [] if of_outcome is None else gaps(groups, of_outcome, log_p, random_state)
@@ -278,7 +278,9 @@ def _under_model(
         return (*_without_group(subject, groups, own, density, of_outcome), np.full(kinds, np.nan)), {}
     table = subject.model.sample(_DRAWS, random_state=groups.test.size)
     drawn = subject.log_prob(subject.encode(table, "draws"))
-    state = encoded(groups.schema, table).state[:, groups.group]
+    # Of the draws only the group is read: the model may not have the outcome.
+    schema = replace(groups.schema, order=(groups.variables[groups.group].name,))
+    state = encoded(schema, table).state[:, 0]
     mean, variance, mass = np.full(kinds, np.nan), np.full(kinds, np.nan), dict[str, float]()
     for k, s in enumerate(groups.states):
         values = drawn[(state == s) & np.isfinite(drawn)]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffeo.tables.variable import Encoded, Variable
-from diffeo.understanding.surprisal import LogProb, conditional
+from diffeo.understanding.surprisal import LogProb, conditional, state_at
 
 Array = NDArray[np.float64]
 
@@ -120,9 +120,10 @@ def _number_back(
             middle = variable.origin + float(variable.steps(np.array([middle]))[0]) * variable.lattice
             if middle in (near, far):
                 break
-        _place(here, column, 0, middle)
+        # An atom on the way is a state of its own, to which a number of the lattice belongs.
+        _place(here, column, state_at(variable, middle), middle)
         if float(log_prob(here)[0]) >= wanted:
             near = middle
         else:
             far = middle
-    _place(here, column, 0, near)
+    _place(here, column, state_at(variable, near), near)

@@ -60,7 +60,11 @@ class Presence:
 
 
 def presences(
-    groups: Groups, log_p: Array, mass: Mapping[str, float], population: Mapping[str, float] | None
+    groups: Groups,
+    log_p: Array,
+    mass: Mapping[str, float],
+    population: Mapping[str, float] | None,
+    seed: int = 0,
 ) -> list[Presence]:
     """Return how each group is represented.
 
@@ -69,6 +73,7 @@ def presences(
         log_p: log p(x | group) of the test rows, (rows, groups).
         mass: shares under the model.
         population: shares that the rows should have, by group.
+        seed: of the order of rows that are exactly as likely as one another.
     """
     shares = population_shares(groups, population)
     found, total = list[Presence](), len(groups.member)
@@ -101,7 +106,7 @@ def presences(
                 effective,
                 outside / max(int((~mine).sum()), 1),
                 *ends,
-                _lowest(log_p[:, k], mine) if groups.enough(k) else np.nan,
+                _lowest(log_p[:, k], mine, seed) if groups.enough(k) else np.nan,
                 where[1],
                 max(groups.sizes) - size,
             )
@@ -135,11 +140,15 @@ def _binomial(count: int, total: int, expected: float) -> float:
     return float(binomtest(count, total, expected).pvalue) if np.isfinite(expected) else np.nan
 
 
-def _lowest(score: Array, mine: NDArray[np.bool_]) -> float:
-    """Return the p-value of so many others among the lowest scores of all, exact where groups are alike."""
+def _lowest(score: Array, mine: NDArray[np.bool_], seed: int) -> float:
+    """Return the p-value of so many others among the lowest scores of all, exact where groups are alike.
+
+    Ties are in an order of chance: that of the rows may be by group.
+    """
     from scipy.stats import hypergeom  # pyright: ignore[reportMissingTypeStubs]
 
     count = max(1, round(RARE * len(score)))
-    lowest = np.argsort(score, kind="stable")[:count]
+    ties = np.random.default_rng([seed, 5]).random(len(score))
+    lowest = np.lexsort((ties, np.round(score, 9)))[:count]  # what ties but for rounding does tie
     others = int((~mine[lowest]).sum())
     return float(hypergeom.sf(others - 1, len(score), int((~mine).sum()), count))

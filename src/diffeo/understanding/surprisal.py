@@ -133,6 +133,17 @@ def _sum(log_p: Array) -> Array:
     return np.logaddexp.reduce(log_p, axis=1) if log_p.shape[1] else np.full(len(log_p), -np.inf)
 
 
+def state_at(variable: Variable, number: float) -> int:
+    """Return the state of a number of a lattice: its atom's, or 0.
+
+    >>> table = Variable("age", 2, numeric=True, lattice=1.0, atoms=(0.0, 18.0))
+    >>> state_at(table, 18.0), state_at(table, 17.0)
+    (2, 0)
+    """
+    near = [abs(number - atom) < 1e-6 * variable.lattice for atom in variable.atoms]
+    return near.index(True) + 1 if any(near) else 0
+
+
 def _lattice_points(variable: Variable, seen: Array, own: Array) -> Array | None:
     """Return the points of a short lattice that are not atoms, else None."""
     numbers = np.concatenate([seen, own])
@@ -149,8 +160,7 @@ def _lattice_points(variable: Variable, seen: Array, own: Array) -> Array | None
     if last - first >= SHORT:
         return None
     points = variable.origin + np.arange(first, last + 1) * variable.lattice
-    near = np.abs(points[:, None] - np.array(variable.atoms)) < 1e-6 * variable.lattice
-    return points[~near.any(axis=1)] if variable.atoms else points
+    return points[[not state_at(variable, point) for point in points]]
 
 
 def _nodes(variable: Variable, seen: Array, own: Array) -> Array:
@@ -184,7 +194,10 @@ def _integrated(
     log_p = _scored(log_prob, rows, column, np.zeros(x.shape, np.int64), x)
     mass = before = _mass(variable, x, log_p)
     for _ in range(halvings):
-        largest = np.argsort(-_pieces(variable, x, log_p), axis=1, kind="stable")[:, :_HALVED]
+        pieces = _pieces(variable, x, log_p)
+        if variable.lattice:  # neighbours have nothing between them
+            pieces = np.where(np.diff(x, axis=1) > 1.5 * variable.lattice, pieces, -np.inf)
+        largest = np.argsort(-pieces, axis=1, kind="stable")[:, :_HALVED]
         new = 0.5 * (np.take_along_axis(x, largest, 1) + np.take_along_axis(x, largest + 1, 1))
         new = _placed(variable, new)
         more = _scored(log_prob, rows, column, np.zeros(new.shape, np.int64), new)
@@ -197,9 +210,44 @@ def _integrated(
 
 
 def _mass(variable: Variable, x: Array, log_p: Array) -> Array:
-    """Return the log of the integral over all nodes, or of the sum over the lattice between them."""
+    """Return the log of the integral over all nodes, or of the sum over the lattice between them.
+
+    A point of the lattice that is an atom's is a state of its own, and no part of the sum.
+    """
     pieces = _pieces(variable, x, log_p)
-    return _sum(np.concatenate([pieces, log_p[:, -1:]], 1) if variable.lattice else pieces)
+    if not variable.lattice:
+        return _sum(pieces)
+    mass = _sum(np.concatenate([pieces, log_p[:, -1:]], 1))
+    atoms = np.array(variable.atoms)
+    on = (
+        np.abs(variable.origin + variable.steps(atoms) * variable.lattice - atoms) < 1e-6 * variable.lattice
+    )
+    if not on.any():
+        return mass
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.exp(_between(variable, x, log_p, atoms[on]) - mass[:, None]).sum(axis=1)
+        return np.where(np.isfinite(mass), mass + np.log(np.maximum(1.0 - share, 0.0)), mass)
+
+
+def _between(variable: Variable, x: Array, log_p: Array, points: Array) -> Array:
+    """Return log p at points of a lattice, as linear between nodes as in the sum; −∞ beyond the nodes."""
+    floor, found = _floored(log_p), np.full((len(x), len(points)), -np.inf)
+    every, last = np.arange(len(x)), x.shape[1] - 1
+    for k, point in enumerate(points):
+        below = (x < point + 0.5 * variable.lattice).sum(axis=1) - 1
+        at, after = np.maximum(below, 0), np.minimum(below + 1, last)
+        a, b, width = floor[every, at], floor[every, after], x[every, after] - x[every, at]
+        steps = np.rint((point - x[every, at]) / variable.lattice) * variable.lattice
+        along = np.where(width > 0, steps / np.where(width > 0, width, 1.0), 0.0)
+        # The last node itself is in the sum as it is, and what comes after it is not.
+        log_at = np.where(below < last, a + (b - a) * along, np.where(steps == 0, log_p[:, -1], -np.inf))
+        found[:, k] = np.where(below >= 0, log_at, -np.inf)
+    return found
+
+
+def _floored(log_p: Array) -> Array:
+    """Return log p, no lower than where an interval whose other end has no density falls steeply."""
+    return np.maximum(log_p, np.max(log_p, axis=1, keepdims=True, initial=-np.inf) - 700.0)
 
 
 def _pieces(variable: Variable, x: Array, log_p: Array) -> Array:
@@ -208,8 +256,7 @@ def _pieces(variable: Variable, x: Array, log_p: Array) -> Array:
     ∫ exp(a + (b − a) t) dt = e^max · (1 − e^−|b−a|) / |b − a|. On a lattice, n steps apart, the sum over
     the first node and the points up to the second: e^a (e^(b−a) − 1) / (e^((b−a)/n) − 1).
     """
-    # Where one end has no density at all the interval gets that of a steep fall.
-    floor = np.maximum(log_p, np.max(log_p, axis=1, keepdims=True, initial=-np.inf) - 700.0)
+    floor = _floored(log_p)
     a, b, width = floor[:, :-1], floor[:, 1:], np.diff(x, axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         rise = np.where(np.abs(b - a) > 1e-9, b - a, 1e-9)

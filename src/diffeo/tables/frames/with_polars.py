@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from diffeo.errors import DataError
 from diffeo.tables.frames import with_numpy
-from diffeo.tables.frames.cells import Cells
+from diffeo.tables.frames.cells import TICKS, Cells
 from diffeo.tables.frames.objects import read_objects
 from diffeo.tables.frames.with_numpy import Storage
 
@@ -86,10 +87,41 @@ def read(name: str, series: Any) -> Cells:
     )
 
 
+def plain(cells: Cells) -> tuple[Cells, Storage]:
+    """Return cells and the dtype that they have in polars if nothing is known of another.
+
+    >>> plain(Cells("datetime", np.array([86400]), np.array([False]), unit="s"))[1]
+    {'dtype': 'Datetime', 'unit': 'ms', 'zone': None}
+    """
+    if cells.sort == "float":
+        return cells, {"dtype": "Float64"}
+    if cells.sort == "whole":
+        return cells, {"dtype": "UInt64" if cells.content.dtype.kind == "u" else "Int64"}
+    if cells.sort == "decimal":
+        return cells, {"dtype": "Decimal", "digits": [38, cells.decimals]}
+    if cells.sort == "label":
+        kinds = {type(label) for label in cells.labels}
+        if kinds == {bool}:
+            return cells, {"dtype": "Boolean"}
+        if kinds and kinds <= {int, float}:
+            return cells, {"dtype": "Int64" if kinds == {int} else "Float64"}
+        return replace(cells, labels=tuple(str(label) for label in cells.labels)), {"dtype": "String"}
+    if cells.sort == "datetime" and cells.unit == "D":
+        return cells, {"dtype": "Date"}
+    if cells.unit in ("D", "s"):  # polars counts in thousandths of a second at the coarsest
+        ratio = int(TICKS["ms"] / TICKS[cells.unit])
+        cells = replace(cells, content=cells.content * ratio, unit="ms")
+    if cells.sort == "duration":
+        return cells, {"dtype": "Duration", "unit": cells.unit}
+    return cells, {"dtype": "Datetime", "unit": cells.unit, "zone": None}
+
+
 def write(cells: Cells, told: Storage) -> Any:
-    """Return a Series of the dtype that ``told`` describes."""
+    """Return a Series of the dtype that ``told`` describes; of the plain one if it says nothing."""
     import polars as pl
 
+    if not told:
+        cells, told = plain(cells)
     dtype = _dtype(told)
     if dtype.is_decimal() or dtype in (pl.Null, pl.Object, pl.Int128):
         return pl.Series(cells.objects(), dtype=dtype)

@@ -1,0 +1,128 @@
+"""CSV typed as the model's own table was, and models fitted to frames of every library."""
+
+import datetime
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from diffeo import FlowDensity
+
+ROWS = 90
+
+
+def people():
+    draws = np.random.default_rng(0)
+    start = pd.Timestamp("2020-01-01")
+    return pd.DataFrame(
+        {
+            "a": draws.normal(size=ROWS),
+            "count": draws.poisson(3, ROWS),
+            "city": pd.Categorical(draws.choice(["Bern", "Basel"], ROWS)),
+            "day": start + pd.to_timedelta(draws.integers(0, 900, ROWS), unit="D"),
+            "when": start + pd.to_timedelta(draws.uniform(0, 9e6, ROWS), unit="s"),
+            "true": draws.choice([True, False], ROWS),
+        }
+    )
+
+
+TABLES = {
+    "pandas": people(),
+    "arrow": pa.Table.from_pandas(people()),
+    "polars": pl.from_pandas(people()),
+    "numpy": people()[["a", "count"]].to_numpy(),
+}
+
+
+def saved(table, folder):
+    model = FlowDensity("gaussian", max_steps=1, random_state=0).fit(table)
+    model.save(folder / "model.safetensors")
+    return model, folder / "model.safetensors"
+
+
+@pytest.mark.parametrize("library", TABLES)
+def test_a_model_of_any_library_is_drawn_from_and_scores_csv(diffeo, tmp_path, library):
+    table = TABLES[library]
+    model, path = saved(table, tmp_path)
+    scores = []
+    for name in ("rows.csv", "rows.parquet"):
+        rows, score = tmp_path / name, tmp_path / f"{name}.scores.csv"
+        drawn = diffeo("sample", path, "-n", 20, "-o", rows, "--json")
+        assert drawn.code == 0, drawn.err
+        assert drawn.json["columns"] == list(model.schema_.order)
+        scored = diffeo("score", path, rows, "-o", score, "--json")
+        assert scored.code == 0, scored.err
+        assert scored.json["rows_without_score"] == 0
+        scores.append(pl.read_csv(score)["log_prob"].to_numpy())
+    assert scores[0] == pytest.approx(scores[1], abs=1e-6)
+    frame = (
+        pl.DataFrame(table, schema=["x0", "x1"]) if library == "numpy" else pl.from_arrow(pa.table(table))
+    )
+    frame.write_csv(tmp_path / "own.csv")
+    assert diffeo("score", path, tmp_path / "own.csv", "-o", tmp_path / "s.csv").code == 0
+    own = pl.read_csv(tmp_path / "s.csv")["log_prob"].to_numpy()
+    assert own == pytest.approx(model.score_samples(table), abs=1e-9)
+    assert ", None)" not in diffeo("info", path).out
+
+
+def test_labels_of_numbers_and_mixed_ones_are_drawn(diffeo, tmp_path):
+    draws = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "number": pd.Categorical(draws.choice([1, 2], ROWS)),
+            "mixed": pd.Series(draws.choice([0, 1], ROWS)).map({0: "a", 1: 7}).astype(object),
+            "second": np.array("2024-01-01", "datetime64[s]") + draws.integers(0, 40, ROWS),
+        }
+    )
+    _, path = saved(table, tmp_path)
+    assert diffeo("sample", path, "-n", 20, "-o", tmp_path / "rows.parquet").code == 0
+    drawn = pl.read_parquet(tmp_path / "rows.parquet")
+    assert drawn.schema == {"number": pl.Int64, "mixed": pl.String, "second": pl.Datetime("ms")}
+    assert drawn["second"].min() >= datetime.datetime(2024, 1, 1)
+    assert drawn["second"].max() <= datetime.datetime(2024, 1, 1, 0, 1)
+
+
+def test_lengths_of_time_are_refused_as_text(diffeo, tmp_path):
+    span = pd.to_timedelta(np.random.default_rng(0).normal(size=ROWS), unit="s")
+    _, path = saved(pd.DataFrame({"span": span, "a": people()["a"]}), tmp_path)
+    said = diffeo("sample", path, "-n", 5, "-o", tmp_path / "rows.csv")
+    assert said.code == 2
+    assert "column 'span' holds lengths of time" in said.err
+    assert diffeo("sample", path, "-n", 5, "-o", tmp_path / "rows.parquet").code == 0
+
+
+def test_whole_numbers_beyond_the_floats_are_told_apart(diffeo, tmp_path):
+    numbers = [9007199254740993, 9007199254740995, 9007199254740997] * 30
+    frame = pl.DataFrame({"k": numbers, "a": people()["a"].to_numpy()})
+    frame.write_csv(tmp_path / "big.csv")
+    arguments = ("-o", tmp_path / "m", "--model", "mixed", "--max-steps", 1)
+    assert diffeo("fit", tmp_path / "big.csv", *arguments).code == 0
+    output = tmp_path / "s.csv"
+    scored = diffeo("score", tmp_path / "m", tmp_path / "big.csv", "-o", output, "--append", "--json")
+    assert scored.json["rows_without_score"] == 0
+    assert pl.read_csv(output)["k"].to_list() == numbers
+
+
+def test_truth_values_are_read_from_csv(diffeo, tmp_path):
+    draws = np.random.default_rng(0)
+    frame = pl.DataFrame({"true": draws.choice([True, False], ROWS), "a": draws.normal(size=ROWS)})
+    _, path = saved(frame, tmp_path)
+    (tmp_path / "new.csv").write_text("true,a\ntrue,0.5\nFalse,1\nmaybe,0\n")
+    scored = diffeo("score", path, tmp_path / "new.csv", "-o", tmp_path / "s.csv", "--json")
+    assert scored.json["rows_without_score"] == 3
+    (tmp_path / "new.csv").write_text("true,a\ntrue,0.5\nFalse,1\n")
+    scored = diffeo("score", path, tmp_path / "new.csv", "-o", tmp_path / "s.csv", "--json")
+    assert scored.json["rows_without_score"] == 0
+
+
+def test_a_report_reads_a_table_as_the_model_had_it(diffeo, tmp_path):
+    draws = np.random.default_rng(0)
+    frame = pl.DataFrame({"grade": draws.choice(["1", "2", "A"], 150), "a": draws.normal(size=150)})
+    _, path = saved(frame, tmp_path)
+    new = tmp_path / "new.csv"
+    frame.filter(pl.col("grade") != "A").write_csv(new)
+    said = diffeo("report", path, new, "--text", "--reference", new)
+    assert said.code == 0, said.err
+    assert "cannot be" not in said.out
