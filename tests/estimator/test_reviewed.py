@@ -1,8 +1,11 @@
 """What a fresh pair of eyes found in FlowDensity, held."""
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from diffeo import FlowDensity
 from diffeo.errors import ConfigError, DataError
@@ -119,3 +122,19 @@ def test_a_context_column_can_be_told_its_kind():
     model.fit(frame, context=context)
     with pytest.raises(DataError, match="'k'"):
         model.score_samples(frame[:1], context=pd.DataFrame({"k": [7]}))
+
+
+def test_going_on_leaves_the_density_before_as_it_was():
+    x = np.random.default_rng(0).normal(size=(200, 2))
+    x[:, 1] += 2 * np.sin(3 * x[:, 0])
+    model = FlowDensity("spline-coupling", max_steps=60, random_state=0).fit(x)
+    before = copy.copy(model)
+    flows = before.density_.joint.continuous.model.flows
+    assert len(flows) == 7
+    for flow in flows:
+        flow.double()
+    scores = before.score_samples(x)
+    model.max_steps = 1
+    model.partial_fit(x[:20] + 0.1)
+    assert {flow.dtype for flow in flows} == {torch.float64}
+    assert before.score_samples(x).tolist() == scores.tolist()
