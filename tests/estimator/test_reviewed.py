@@ -124,6 +124,29 @@ def test_a_context_column_can_be_told_its_kind():
         model.score_samples(frame[:1], context=pd.DataFrame({"k": [7]}))
 
 
+def test_kinds_with_numbers_of_numpy_go_into_a_file(tmp_path):
+    draws = np.random.default_rng(0)
+    frame = pd.DataFrame({"q": draws.integers(1, 4, 60), "x": draws.normal(size=60)})
+    kinds = {
+        "q": {"kind": "ordinal", "levels": np.array([3, 2, 1])},
+        "x": {"kind": "bounded", "low": np.int64(-10)},
+    }
+    model = FlowDensity("gaussian", kinds=kinds, max_steps=2, random_state=0).fit(frame)
+    model.save(tmp_path / "m.safetensors")
+    again = FlowDensity.load(tmp_path / "m.safetensors")
+    assert again.kinds["q"]["levels"] == [3, 2, 1]
+    assert again.score_samples(frame).tolist() == model.score_samples(frame).tolist()
+
+
+@pytest.mark.parametrize("container", [pd.Index, np.array, tuple])
+def test_columns_that_come_first_may_be_an_index(container, tmp_path):
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 3)), columns=["a", "b", "c"])
+    model = FlowDensity("gaussian", first=container(["b", "a"]), max_steps=2, random_state=0).fit(frame)
+    assert model.order_[:2] == ["b", "a"]
+    model.save(tmp_path / "m.safetensors")
+    assert FlowDensity.load(tmp_path / "m.safetensors").first == ("b", "a")
+
+
 def test_going_on_leaves_the_density_before_as_it_was():
     x = np.random.default_rng(0).normal(size=(200, 2))
     x[:, 1] += 2 * np.sin(3 * x[:, 0])

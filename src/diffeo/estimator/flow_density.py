@@ -32,6 +32,7 @@ from diffeo.estimator.inputs import (
 from diffeo.estimator.joint import JointDensity, Settings
 from diffeo.estimator.seen import Seen, copies_of
 from diffeo.estimator.told import Told, printer
+from diffeo.tables.inferring import as_plain
 from diffeo.tables.schema import Schema
 from diffeo.tables.variable import Encoded
 
@@ -161,7 +162,7 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         if going_on:
             schema, context_schema = self.density_.schema, self.density_.context_schema
         else:
-            schema, context_schema = schemas_of(table, context, self.kinds or {}, self.first or ())
+            schema, context_schema = schemas_of(table, context, self.kinds or {}, self._first())
             told(str(schema))
         rows = encoded(schema, context_schema, table, context)
         variables = variables_of(schema, context_schema)
@@ -191,7 +192,7 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         else:
             given = len(variables) - len(schema.variables)
             joint, held = JointDensity.fit(
-                variables, rows, folds, settings, given=given, first=len(set(self.first or ())), report=told
+                variables, rows, folds, settings, given=given, first=len(set(self._first())), report=told
             )
         self.seen_: Seen | None = seen
         self._judge(Fitted(schema.detached(), context_schema, joint, np.sort(held)))
@@ -212,6 +213,10 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
             self.held_out_nats_ = float(held.mean())
             self.held_out_error_ = float(finite.std() / max(len(finite), 1) ** 0.5)
         self.offset_ = float(np.quantile(held, self.contamination, method="lower"))
+
+    def _first(self) -> list[Any]:
+        first: Any = self.first
+        return [] if first is None else [as_python(name) for name in first]
 
     def _check_arguments(self) -> None:
         one_of("architecture", self.architecture, CHOICES)
@@ -356,11 +361,11 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         """
         check_is_fitted(self, "density_")
         parameters = {name: as_python(value) for name, value in self.get_params().items()}
-        parameters["first"] = list(self.first or ())
+        parameters["first"] = self._first()
         if not isinstance(self.random_state, int | None):
             parameters["random_state"] = None
         whole = isinstance(self.kinds, Schema)  # it is that of the density
-        parameters["kinds"] = None if whole else parameters["kinds"]
+        parameters["kinds"] = None if isinstance(self.kinds, Schema) else as_plain(self.kinds)
         names = np.asarray(getattr(self, "feature_names_in_", ())).tolist()
         stored.write(
             self.density_,
