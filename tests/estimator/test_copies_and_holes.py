@@ -36,6 +36,24 @@ def test_rows_that_differ_and_rows_of_states_are_nobodys_copies():
     assert copies_of(signs, [0]).tolist() == [0, 0, 2]
 
 
+def test_copies_are_together_where_their_columns_have_holes_and_atoms():
+    frame = pd.DataFrame(normals(60), columns=["a", "b"])
+    frame.loc[0, "a"], frame.loc[1:12, "b"], frame.loc[13, "b"] = np.nan, 0.0, np.nan
+    four = pd.concat([frame] * 4, ignore_index=True)
+    model = FlowDensity("gaussian", max_steps=1, random_state=0).fit(four)
+    assert not any(variable.plain for variable in model.density_.joint.variables)
+    for train, held in model.seen_.folds:
+        assert not set(train % 60) & set(held % 60)
+
+
+def test_rows_without_a_number_are_nobodys_copies():
+    value = np.array([[1.5, 0.0], [np.nan, 0.0], [1.5, 0.0], [np.nan, 0.0]])
+    rows = Encoded(np.array([[0, 1], [1, 1], [0, 1], [1, 1]]), value)  # a hole and an atom, twice
+    assert copies_of(rows, [0, 1]) is None
+    more = Encoded.stack([rows, Encoded(np.zeros((1, 2), np.int64), np.ones((1, 2)))])
+    assert copies_of(more, [0, 1]).tolist() == [0, 1, 0, 3, 4]
+
+
 def test_copies_of_rows_do_not_flatter_a_kernel_density():
     x = normals(200)
     model = FlowDensity("kernel", time_budget=1, random_state=0).fit(np.r_[x, x])

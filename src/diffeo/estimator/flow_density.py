@@ -30,7 +30,7 @@ from diffeo.estimator.inputs import (
     weights_of,
 )
 from diffeo.estimator.joint import JointDensity, Settings
-from diffeo.estimator.seen import Seen, copies_of
+from diffeo.estimator.seen import Seen, continuous_of, copies_of
 from diffeo.estimator.told import Told, printer
 from diffeo.tables.inferring import as_plain
 from diffeo.tables.schema import Schema
@@ -176,8 +176,7 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         most = held_in(columns, budget)
         if going_on and self.seen_ is not None:  # what was trained on is not held out in a longer fit
             most = min(most, max(len(held) for _, held in self.seen_.folds))
-        continuous = [k for k, variable in enumerate(variables) if variable.plain]
-        seen = Seen.of(rows, index, seed, splits, most, copies_of(rows, continuous))
+        seen = Seen.of(rows, index, seed, splits, most, copies_of(rows, continuous_of(variables)))
         if splits == 1 and len(seen.rows) < ENOUGH:
             told("one split of the rows in place of five folds: these would take the time; give more")
         if before is not None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diffeo.estimator.folds import MOST_HELD, Fold, Rows, folds_of
-from diffeo.tables.variable import Encoded
+from diffeo.tables.variable import Encoded, Variable
 
 #: Multiplied by it modulo 2⁶⁴, the bits of a cell are spread over a hash (it is one of SplitMix64's).
 _ODD = np.uint64(0xBF58476D1CE4E5B9)
@@ -82,15 +83,36 @@ def copies_of(rows: Encoded, continuous: Sequence[int]) -> Rows | None:
     """Return for each row the first that is the same in every cell, or None where that is each itself.
 
     Two rows of the same continuous numbers are one row that was written twice: held-out figures would
-    praise a density for knowing it by heart. Without a column in ``continuous`` rows are the same as often
-    as they are likely, and None is returned; so it is where a row stands more than ten times on average.
+    praise a density for knowing it by heart. A row without a number in a column of ``continuous`` (all of
+    them are states there) is as often as it is likely, and nobody's copy. None is returned too where a row
+    stands more than ten times on average.
 
     >>> twice = Encoded(np.zeros((3, 1), np.int64), np.array([[1.5], [2.5], [1.5]]))
     >>> copies_of(twice, [0])
     array([0, 1, 0])
     """
-    if not continuous:
+    at = np.flatnonzero(has_number(rows, continuous))
+    first = _first_alike(rows.rows(at))
+    distinct = len(np.unique(first))
+    if not max(2, len(at) / _COPIES) <= distinct < len(at):
         return None
+    like = np.arange(len(rows))
+    like[at] = at[first]
+    return like
+
+
+def continuous_of(variables: Sequence[Variable]) -> list[int]:
+    """Return the columns whose numbers are continuous, holes and atoms among them or not."""
+    return [k for k, variable in enumerate(variables) if variable.numeric and variable.lattice == 0]
+
+
+def has_number(rows: Encoded, continuous: Sequence[int]) -> NDArray[np.bool_]:
+    """Return for each row whether a column of ``continuous`` holds a number there, and no atom or hole."""
+    return (rows.state[:, list(continuous)] == 0).any(axis=1)
+
+
+def _first_alike(rows: Encoded) -> Rows:
+    """Return for each row the first that is the same in every cell."""
     found = np.zeros(len(rows), np.uint64)
     for state, value in zip(rows.state.T, rows.value.T, strict=True):
         numbers = np.where(np.isnan(value), np.nan, value + 0.0).view(np.uint64)  # one NaN, one zero
@@ -98,7 +120,7 @@ def copies_of(rows: Encoded, continuous: Sequence[int]) -> Rows | None:
             found = (found ^ cells) * _ODD
             found ^= found >> np.uint64(29)
     _, first, place = np.unique(found, return_index=True, return_inverse=True)
-    return first[place] if max(2, len(rows) / _COPIES) <= len(first) < len(rows) else None
+    return first[place]
 
 
 def _copies(part: Rows, place: Rows) -> Rows:
