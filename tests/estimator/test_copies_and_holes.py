@@ -54,6 +54,59 @@ def test_rows_without_a_number_are_nobodys_copies():
     assert copies_of(more, [0, 1]).tolist() == [0, 1, 0, 3, 4]
 
 
+def sides_of(model):
+    """Return for each row seen the fold that holds it out, or −1."""
+    sides = np.full(len(model.seen_.rows), -1)
+    for fold, (train, held) in enumerate(model.seen_.folds):
+        assert not set(train) & set(held)
+        assert len(train) + len(held) == len(sides)
+        sides[held] = fold
+    return sides
+
+
+@pytest.mark.parametrize(("rows", "again"), [(60, 60), (60, 2_100), (2_100, 60)])
+def test_rows_seen_again_are_held_out_where_they_were(rows, again):
+    x = normals(max(rows, again))
+    model = FlowDensity("gaussian", max_steps=1).partial_fit(x[:rows]).partial_fit(x[:again][::-1])
+    sides = sides_of(model)
+    begin, both = rows, min(rows, again)
+    assert sides[begin:][::-1][:both].tolist() == sides[:both].tolist()
+
+
+def test_rows_seen_again_and_again_stay_on_their_side():
+    x = normals(40)
+    model = FlowDensity("gaussian", max_steps=1)
+    for _ in range(12):
+        model.partial_fit(x)
+    sides = sides_of(model)
+    assert (sides.reshape(12, 40) == sides[:40]).all()
+
+
+def test_numbers_of_few_kinds_are_split_by_rows_also_in_later_batches():
+    few = np.repeat(normals(3, 1), 100, axis=0)
+    old = Seen.of(Encoded(np.zeros((3, 1), np.int64), few[::100]), None, 0)
+    new = Seen.of(Encoded(np.zeros((300, 1), np.int64), few), None, 0)
+    held = old.and_more(new, [0]).folds[0][1]
+    assert len(np.unique(few[held[held >= 3] - 3])) == 3
+
+
+@pytest.mark.parametrize("table", [normals(60), np.random.default_rng(0).integers(0, 3, (60, 2))])
+def test_a_warm_start_holds_out_the_rows_that_were_held_out(table):
+    model = FlowDensity("gaussian", max_steps=1, warm_start=True).fit(table)
+    sides = sides_of(model)
+    assert sides_of(model.fit(table)).tolist() == sides.tolist()
+    if table.dtype.kind == "f":
+        other = np.r_[table[::-1], normals(20, seed=1)]
+        assert sides_of(model.fit(other))[:60][::-1].tolist() == sides.tolist()
+
+
+def test_a_warm_start_on_rows_that_were_all_trained_on_splits_them():
+    x = normals(2_100)
+    model = FlowDensity("gaussian", max_steps=1, warm_start=True).fit(x)
+    model.fit(x[sides_of(model) == -1][:50])
+    assert (sides_of(model) >= 0).any()
+
+
 def test_copies_of_rows_do_not_flatter_a_kernel_density():
     x = normals(200)
     model = FlowDensity("kernel", time_budget=1, random_state=0).fit(np.r_[x, x])

@@ -62,7 +62,8 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         contamination: the share of rows that ``predict`` calls outliers, calibrated on held-out rows.
         max_steps: optimisation steps of each training, at most. With it, no clock decides anything, and
             the same ``random_state`` gives the same density.
-        warm_start: let ``fit`` go on from what was learnt before, on the new rows.
+        warm_start: let ``fit`` go on from what was learnt before, on the new rows; of these the same are
+            held out as before.
         random_state: seed of everything random in ``fit``.
         verbose: whether to print what is tried, chosen and why; None prints on a terminal.
 
@@ -136,7 +137,8 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         """Go on learning with more rows, of the columns that the first call saw.
 
         All rows seen are kept (encoded) and trained on, so that nothing is forgotten; rows that were held
-        out stay held out. ``warm_start`` goes on with the rows of the new ``fit`` alone.
+        out stay held out, and so are copies of them. ``warm_start`` goes on with the rows of the new
+        ``fit`` alone.
         """
         begun = time.perf_counter()
         self._check_arguments()
@@ -176,11 +178,14 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         most = held_in(columns, budget)
         if going_on and self.seen_ is not None:  # what was trained on is not held out in a longer fit
             most = min(most, max(len(held) for _, held in self.seen_.folds))
-        seen = Seen.of(rows, index, seed, splits, most, copies_of(rows, continuous_of(variables)))
+        continuous = continuous_of(variables)
+        seen = Seen.of(rows, index, seed, splits, most, copies_of(rows, continuous))
         if splits == 1 and len(seen.rows) < ENOUGH:
             told("one split of the rows in place of five folds: these would take the time; give more")
         if before is not None:
-            seen = before.and_more(seen)
+            seen = before.and_more(seen, continuous)
+        elif going_on and self.seen_ is not None:
+            seen = seen.like(self.seen_, continuous)
         rows, folds = seen.rows, seen.folds
         budget = budget_for(rows, asked, max_steps)
         if math.isfinite(budget):

@@ -26,10 +26,12 @@ class Seen:
     Attributes:
         rows: the rows, as often as they count.
         folds: what is trained on and what is held out. All copies of a row are on one side.
+        given: how many rows there were before weights repeated them.
     """
 
     rows: Encoded
     folds: list[Fold]
+    given: int = 0
 
     @classmethod
     def of(
@@ -51,32 +53,77 @@ class Seen:
         >>> all(({0, 1} <= set(train)) or ({0, 1} <= set(held)) for train, held in seen.folds)
         True
         """
+        given = len(rows)
         if index is not None:
             rows = rows.rows(index)
         like = index if copies is None else copies if index is None else copies[index]
         if like is None:
-            return cls(rows, folds_of(len(rows), seed, splits, most))
+            return cls(rows, folds_of(len(rows), seed, splits, most), given)
         used, place = np.unique(like, return_inverse=True)
         folds = folds_of(len(used), seed, splits, most)
-        return cls(rows, [(_copies(train, place), _copies(held, place)) for train, held in folds])
+        own = [(_copies(train, place), _copies(held, place)) for train, held in folds]
+        return cls(rows, own, given)
 
-    def and_more(self, more: Seen) -> Seen:
-        """Return these rows and others, each held out where it was."""
-        begin, own, other = len(self.rows), self.folds, more.folds
-        if len(own) == len(other):
-            added = other
-        elif len(own) == 1:
-            added = other[:1]
-        else:
-            train, held = other[0]
-            parts = np.array_split(held, len(own))
-            rest = [np.concatenate([train, *parts[:k], *parts[k + 1 :]]) for k in range(len(own))]
-            added = list(zip(rest, parts, strict=True))
-        folds = [
-            (np.concatenate([train, begin + new]), np.concatenate([held, begin + out]))
-            for (train, held), (new, out) in zip(own, added, strict=True)
-        ]
-        return Seen(Encoded.stack([self.rows, more.rows]), folds)
+    def and_more(self, more: Seen, continuous: Sequence[int] = ()) -> Seen:
+        """Return these rows and others, each held out where it was, or where a row like it is here.
+
+        ``continuous`` are the columns whose numbers tell copies, as of :func:`copies_of`.
+        """
+        count = len(self.folds)
+        added, _ = more._sides_beside(self, count, continuous)
+        folds = _folds_of(np.concatenate([self._sides(count), added]), count)
+        return Seen(Encoded.stack([self.rows, more.rows]), folds, self.given + more.given)
+
+    def like(self, before: Seen, continuous: Sequence[int]) -> Seen:
+        """Return these rows, those that are among ``before`` held out where they were there."""
+        one, other = self.rows, before.rows
+        if np.array_equal(one.state, other.state) and np.array_equal(
+            one.value, other.value, equal_nan=True
+        ):
+            return Seen(self.rows, before.folds, self.given)
+        count = min(len(self.folds), len(before.folds))
+        sides, known = self._sides_beside(before, count, continuous)
+        folds = _folds_of(sides, count)
+        usable = known.any() and all(len(train) and len(held) for train, held in folds)
+        return Seen(self.rows, folds, self.given) if usable else self
+
+    def _sides(self, count: int) -> Rows:
+        """Return for each row the fold that holds it out, of the first ``count``, or −1."""
+        sides = np.full(len(self.rows), -1)
+        for fold, (_, held) in enumerate(self.folds[:count]):
+            sides[held] = fold
+        return sides
+
+    def _sides_beside(
+        self, before: Seen, count: int, continuous: Sequence[int]
+    ) -> tuple[Rows, NDArray[np.bool_]]:
+        """Return in which of ``count`` folds each row is held out beside other rows, and which are known.
+
+        Known is a row whose likes of before are all on one side: it joins them.
+        """
+        begin, own = len(before.rows), np.arange(len(self.rows))
+        stacked = Encoded.stack([before.rows, self.rows])
+        at = np.flatnonzero(has_number(stacked, continuous))
+        first = np.arange(len(stacked))
+        first[at] = at[_first_alike(stacked.rows(at))]
+        if len(np.unique(first[begin:])) < self.given / _COPIES:  # states of few kinds
+            first = np.arange(len(stacked))
+        new = first[begin:]
+        if len(self.folds) == count:
+            sides = self._sides(count)
+        else:  # one split is cut into folds, of folds one is taken
+            held = self.folds[0][1]
+            _, unit = np.unique(new[held], return_inverse=True)
+            sides = np.full(len(own), -1)
+            sides[held] = unit % count
+        old = before._sides(count)
+        lowest, highest = np.full(begin, count), np.full(begin, -1)
+        np.minimum.at(lowest, first[:begin], old)
+        np.maximum.at(highest, first[:begin], old)
+        known = new < begin
+        known[known] = (lowest == highest)[new[known]]
+        sides[known] = lowest[new[known]]
+        return sides, known
 
 
 def copies_of(rows: Encoded, continuous: Sequence[int]) -> Rows | None:
@@ -121,6 +168,11 @@ def _first_alike(rows: Encoded) -> Rows:
             found ^= found >> np.uint64(29)
     _, first, place = np.unique(found, return_index=True, return_inverse=True)
     return first[place]
+
+
+def _folds_of(sides: Rows, count: int) -> list[Fold]:
+    """Return the folds, given which of them holds each row out."""
+    return [(np.flatnonzero(sides != k), np.flatnonzero(sides == k)) for k in range(count)]
 
 
 def _copies(part: Rows, place: Rows) -> Rows:
