@@ -7,6 +7,7 @@ import pytest
 
 from diffeo import FlowDensity
 from diffeo.errors import ConfigError, DataError
+from diffeo.estimator.folds import weighted_rows
 from diffeo.estimator.seen import Seen, copies_of
 from diffeo.tables import Schema
 from diffeo.tables.variable import Encoded
@@ -105,6 +106,42 @@ def test_a_warm_start_on_rows_that_were_all_trained_on_splits_them():
     model = FlowDensity("gaussian", max_steps=1, warm_start=True).fit(x)
     model.fit(x[sides_of(model) == -1][:50])
     assert (sides_of(model) >= 0).any()
+
+
+def test_a_table_of_frequencies_is_learnt_by_its_counts():
+    counts = [700, 200, 90, 10]
+    model = FlowDensity(max_steps=20, random_state=0).fit(
+        pd.DataFrame({"g": list("abcd")}), sample_weight=counts
+    )
+    assert np.bincount(model.seen_.rows.state[:, 0]).tolist() == counts
+    found = np.exp(model.score_samples(pd.DataFrame({"g": list("abcd")})))
+    assert found == pytest.approx(np.divide(counts, 1_000), abs=0.02)
+
+
+def test_copies_by_whole_weights_are_together_however_heavy():
+    model = FlowDensity("gaussian", max_steps=1).fit(normals(20), sample_weight=np.arange(1, 21) * 20)
+    sides = sides_of(model)
+    assert len(sides) == 210 * 20
+    for value in np.unique(model.seen_.rows.value[:, 0]):
+        assert len(np.unique(sides[model.seen_.rows.value[:, 0] == value])) == 1
+    sides = sides_of(model.partial_fit(normals(20), sample_weight=np.full(20, 30)))
+    for value in np.unique(model.seen_.rows.value[:, 0]):
+        assert len(np.unique(sides[model.seen_.rows.value[:, 0] == value])) == 1
+
+
+def test_weights_draw_rows_in_proportion():
+    whole = np.array([1, 399, 7, 0])
+    assert np.bincount(weighted_rows(whole * 1.0, 0), minlength=4).tolist() == whole.tolist()
+    drawn = np.bincount(weighted_rows(np.array([7e6, 2e6, 0.9e6, 0.1e6]), 0))
+    assert drawn == pytest.approx([700_000, 200_000, 90_000, 10_000], abs=1)
+    assert len(weighted_rows(np.array([7e6, 3e6]), 0, columns=2_000)) == 10_000
+    assert np.bincount(weighted_rows(np.full(30, 0.5), 0)).tolist() == [1] * 30
+    many = np.random.default_rng(0).gamma(2.0, size=300)
+    drawn = np.bincount(weighted_rows(many, 0), minlength=300)
+    assert np.abs(drawn - drawn.sum() * many / many.sum()).max() < 1
+    assert (drawn > 0).mean() > 0.98
+    for least in (5e-324, 1.0):
+        assert weighted_rows(np.array([1e308, 1e308, least]), 0).max() == 1
 
 
 def test_copies_of_rows_do_not_flatter_a_kernel_density():

@@ -18,7 +18,7 @@ from diffeo.estimator import stored
 from diffeo.estimator.budget import budget_for, held_in, splits_in
 from diffeo.estimator.continuous import CHOICES
 from diffeo.estimator.fitted import Fitted, encoded, refuse_impossible, schemas_of, variables_of
-from diffeo.estimator.folds import ENOUGH, weighted_rows
+from diffeo.estimator.folds import ENOUGH, are_counts, weighted_rows
 from diffeo.estimator.given import Given, given
 from diffeo.estimator.imputation import Imputed, imputed
 from diffeo.estimator.inputs import (
@@ -30,7 +30,7 @@ from diffeo.estimator.inputs import (
     weights_of,
 )
 from diffeo.estimator.joint import JointDensity, Settings
-from diffeo.estimator.seen import Seen, continuous_of, copies_of
+from diffeo.estimator.seen import Seen, continuous_of, copies_of, has_number
 from diffeo.estimator.told import Told, printer
 from diffeo.tables.inferring import as_plain
 from diffeo.tables.schema import Schema
@@ -120,8 +120,9 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
             X: the table, (rows, columns).
             y: ignored; there so that pipelines can pass it.
             context: a table with as many rows, whose columns are conditioned on and not modelled.
-            sample_weight: how much each row counts, at least 0; rows are drawn again in proportion (whole
-                weights repeat rows exactly).
+            sample_weight: how much each row counts, at least 0. Whole weights say how often a row was seen,
+                and repeat it exactly (up to a million rows, fewer of many columns); by others rows are
+                drawn again in proportion.
 
         Raises:
             ConfigError: an argument of the constructor is not allowed.
@@ -171,15 +172,17 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         if going_on or isinstance(self.kinds, Schema):
             remedy = "leave such rows out, or fit anew with all rows"
             refuse_impossible(rows.state < 0, variables, "X", remedy)
-        index = None if weights is None else weighted_rows(weights, seed)
+        continuous, index, counted = continuous_of(variables), None, None
+        if weights is not None:
+            index = weighted_rows(weights, seed, rows.state.shape[1])
+            counted = ~has_number(rows, continuous) if are_counts(weights) else None
         max_steps, asked = as_python(self.max_steps), as_python(self.time_budget)
         columns, budget = rows.state.shape[1], budget_for(rows, asked, max_steps)
         splits = splits_in(columns, budget)
         most = held_in(columns, budget)
         if going_on and self.seen_ is not None:  # what was trained on is not held out in a longer fit
             most = min(most, max(len(held) for _, held in self.seen_.folds))
-        continuous = continuous_of(variables)
-        seen = Seen.of(rows, index, seed, splits, most, copies_of(rows, continuous))
+        seen = Seen.of(rows, index, seed, splits, most, copies_of(rows, continuous), counted)
         if splits == 1 and len(seen.rows) < ENOUGH:
             told("one split of the rows in place of five folds: these would take the time; give more")
         if before is not None:

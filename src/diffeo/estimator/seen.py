@@ -42,11 +42,13 @@ class Seen:
         splits: int = 5,
         most: int = MOST_HELD,
         copies: Rows | None = None,
+        counted: NDArray[np.bool_] | None = None,
     ) -> Self:
         """Split rows, few of them in so many folds, and then repeat them as ``index`` says.
 
         Of many rows no more than ``most`` are held out, copies of one counted once. ``copies`` has for
-        each row the first that is like it, as :func:`copies_of` finds.
+        each row the first that is like it, as :func:`copies_of` finds. Where ``counted`` says so, a row
+        that is repeated was seen so often, and each is split by itself.
 
         >>> one = Encoded(np.zeros((4, 1), np.int64), np.full((4, 1), np.nan))
         >>> seen = Seen.of(one, np.array([0, 0, 1, 2, 3]), seed=0)
@@ -57,6 +59,8 @@ class Seen:
         if index is not None:
             rows = rows.rows(index)
         like = index if copies is None else copies if index is None else copies[index]
+        if like is not None and index is not None and counted is not None:
+            like = np.where(counted[index], given + np.arange(len(index)), like)
         if like is None:
             return cls(rows, folds_of(len(rows), seed, splits, most), given)
         used, place = np.unique(like, return_inverse=True)
