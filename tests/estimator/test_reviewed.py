@@ -97,6 +97,21 @@ def test_rows_that_a_first_fit_ruled_out_are_named():
         model.partial_fit(pd.DataFrame({"c": ["z"] * 5, "x": np.zeros(5)}))
 
 
+def test_a_row_that_is_ruled_out_is_numbered_as_in_the_table_given():
+    draws = np.random.default_rng(0)
+    frame = pd.DataFrame({"c": draws.choice(["a", "b"], 60), "x": draws.normal(size=60)})
+    model = FlowDensity("gaussian", max_steps=2, random_state=0).partial_fit(
+        frame[["x"]], context=frame[["c"]]
+    )
+    plain = FlowDensity("gaussian", max_steps=2, random_state=0).partial_fit(frame)
+    frame.loc[7, "c"] = "z"
+    weights = np.r_[np.zeros(5), np.ones(55)]
+    with pytest.raises(DataError, match="row 7 of context"):
+        model.partial_fit(frame[["x"]], context=frame[["c"]], sample_weight=weights)
+    with pytest.warns(UserWarning, match="density 0"), pytest.raises(DataError, match="row 7 of X"):
+        plain.partial_fit(frame, sample_weight=weights)
+
+
 def test_numbers_of_numpy_are_numbers(tmp_path):
     x = np.random.default_rng(0).normal(size=(50, 1))
     model = FlowDensity(

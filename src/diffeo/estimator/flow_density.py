@@ -158,7 +158,7 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         before: Seen | None,
     ) -> Self:
         seed, told = random_seed(self.random_state), Told(printer(self.verbose))
-        weights = weights_of(sample_weight, table.shape[0])
+        weights, used = weights_of(sample_weight, table.shape[0]), None
         if weights is not None and not weights.all():  # a row of no weight says nothing of any column
             used = np.flatnonzero(weights)
             table, context, weights = rows_at(table, used), rows_at(context, used), weights[used]
@@ -167,11 +167,11 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         else:
             schema, context_schema = schemas_of(table, context, self.kinds or {}, self._first())
             told(str(schema))
-        rows = encoded(schema, context_schema, table, context)
+        rows = encoded(schema, context_schema, table, context, used)
         variables = variables_of(schema, context_schema)
         if going_on or isinstance(self.kinds, Schema):
             remedy = "leave such rows out, or fit anew with all rows"
-            refuse_impossible(rows.state < 0, variables, "X", remedy)
+            refuse_impossible(rows.state < 0, variables, "X", remedy, used)
         continuous, index, counted = continuous_of(variables), None, None
         if weights is not None:
             index = weighted_rows(weights, seed, rows.state.shape[1])
