@@ -7,6 +7,7 @@ import pytest
 
 from diffeo import FlowDensity
 from diffeo.errors import ConfigError, DataError
+from diffeo.estimator.folds import weighted_rows
 from diffeo.estimator.seen import Seen, copies_of
 from diffeo.tables import Schema
 from diffeo.tables.variable import Encoded
@@ -34,6 +35,113 @@ def test_rows_that_differ_and_rows_of_states_are_nobodys_copies():
     assert copies_of(often, [0, 1]) is None
     signs = Encoded(np.zeros((3, 1), np.int64), np.array([[0.0], [-0.0], [1.0]]))
     assert copies_of(signs, [0]).tolist() == [0, 0, 2]
+
+
+def test_copies_are_together_where_their_columns_have_holes_and_atoms():
+    frame = pd.DataFrame(normals(60), columns=["a", "b"])
+    frame.loc[0, "a"], frame.loc[1:12, "b"], frame.loc[13, "b"] = np.nan, 0.0, np.nan
+    four = pd.concat([frame] * 4, ignore_index=True)
+    model = FlowDensity("gaussian", max_steps=1, random_state=0).fit(four)
+    assert not any(variable.plain for variable in model.density_.joint.variables)
+    for train, held in model.seen_.folds:
+        assert not set(train % 60) & set(held % 60)
+
+
+def test_rows_without_a_number_are_nobodys_copies():
+    value = np.array([[1.5, 0.0], [np.nan, 0.0], [1.5, 0.0], [np.nan, 0.0]])
+    rows = Encoded(np.array([[0, 1], [1, 1], [0, 1], [1, 1]]), value)  # a hole and an atom, twice
+    assert copies_of(rows, [0, 1]) is None
+    more = Encoded.stack([rows, Encoded(np.zeros((1, 2), np.int64), np.ones((1, 2)))])
+    assert copies_of(more, [0, 1]).tolist() == [0, 1, 0, 3, 4]
+
+
+def sides_of(model):
+    """Return for each row seen the fold that holds it out, or −1."""
+    sides = np.full(len(model.seen_.rows), -1)
+    for fold, (train, held) in enumerate(model.seen_.folds):
+        assert not set(train) & set(held)
+        assert len(train) + len(held) == len(sides)
+        sides[held] = fold
+    return sides
+
+
+@pytest.mark.parametrize(("rows", "again"), [(60, 60), (60, 2_100), (2_100, 60)])
+def test_rows_seen_again_are_held_out_where_they_were(rows, again):
+    x = normals(max(rows, again))
+    model = FlowDensity("gaussian", max_steps=1).partial_fit(x[:rows]).partial_fit(x[:again][::-1])
+    sides = sides_of(model)
+    begin, both = rows, min(rows, again)
+    assert sides[begin:][::-1][:both].tolist() == sides[:both].tolist()
+
+
+def test_rows_seen_again_and_again_stay_on_their_side():
+    x = normals(40)
+    model = FlowDensity("gaussian", max_steps=1)
+    for _ in range(12):
+        model.partial_fit(x)
+    sides = sides_of(model)
+    assert (sides.reshape(12, 40) == sides[:40]).all()
+
+
+def test_numbers_of_few_kinds_are_split_by_rows_also_in_later_batches():
+    few = np.repeat(normals(3, 1), 100, axis=0)
+    old = Seen.of(Encoded(np.zeros((3, 1), np.int64), few[::100]), None, 0)
+    new = Seen.of(Encoded(np.zeros((300, 1), np.int64), few), None, 0)
+    held = old.and_more(new, [0]).folds[0][1]
+    assert len(np.unique(few[held[held >= 3] - 3])) == 3
+
+
+@pytest.mark.parametrize("table", [normals(60), np.random.default_rng(0).integers(0, 3, (60, 2))])
+def test_a_warm_start_holds_out_the_rows_that_were_held_out(table):
+    model = FlowDensity("gaussian", max_steps=1, warm_start=True).fit(table)
+    sides = sides_of(model)
+    assert sides_of(model.fit(table)).tolist() == sides.tolist()
+    if table.dtype.kind == "f":
+        other = np.r_[table[::-1], normals(20, seed=1)]
+        assert sides_of(model.fit(other))[:60][::-1].tolist() == sides.tolist()
+
+
+def test_a_warm_start_on_rows_that_were_all_trained_on_splits_them():
+    x = normals(2_100)
+    model = FlowDensity("gaussian", max_steps=1, warm_start=True).fit(x)
+    model.fit(x[sides_of(model) == -1][:50])
+    assert (sides_of(model) >= 0).any()
+
+
+def test_a_table_of_frequencies_is_learnt_by_its_counts():
+    counts = [700, 200, 90, 10]
+    model = FlowDensity(max_steps=20, random_state=0).fit(
+        pd.DataFrame({"g": list("abcd")}), sample_weight=counts
+    )
+    assert np.bincount(model.seen_.rows.state[:, 0]).tolist() == counts
+    found = np.exp(model.score_samples(pd.DataFrame({"g": list("abcd")})))
+    assert found == pytest.approx(np.divide(counts, 1_000), abs=0.02)
+
+
+def test_copies_by_whole_weights_are_together_however_heavy():
+    model = FlowDensity("gaussian", max_steps=1).fit(normals(20), sample_weight=np.arange(1, 21) * 20)
+    sides = sides_of(model)
+    assert len(sides) == 210 * 20
+    for value in np.unique(model.seen_.rows.value[:, 0]):
+        assert len(np.unique(sides[model.seen_.rows.value[:, 0] == value])) == 1
+    sides = sides_of(model.partial_fit(normals(20), sample_weight=np.full(20, 30)))
+    for value in np.unique(model.seen_.rows.value[:, 0]):
+        assert len(np.unique(sides[model.seen_.rows.value[:, 0] == value])) == 1
+
+
+def test_weights_draw_rows_in_proportion():
+    whole = np.array([1, 399, 7, 0])
+    assert np.bincount(weighted_rows(whole * 1.0, 0), minlength=4).tolist() == whole.tolist()
+    drawn = np.bincount(weighted_rows(np.array([7e6, 2e6, 0.9e6, 0.1e6]), 0))
+    assert drawn == pytest.approx([700_000, 200_000, 90_000, 10_000], abs=1)
+    assert len(weighted_rows(np.array([7e6, 3e6]), 0, columns=2_000)) == 10_000
+    assert np.bincount(weighted_rows(np.full(30, 0.5), 0)).tolist() == [1] * 30
+    many = np.random.default_rng(0).gamma(2.0, size=300)
+    drawn = np.bincount(weighted_rows(many, 0), minlength=300)
+    assert np.abs(drawn - drawn.sum() * many / many.sum()).max() < 1
+    assert (drawn > 0).mean() > 0.98
+    for least in (5e-324, 1.0):
+        assert weighted_rows(np.array([1e308, 1e308, least]), 0).max() == 1
 
 
 def test_copies_of_rows_do_not_flatter_a_kernel_density():

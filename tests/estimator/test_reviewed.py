@@ -1,8 +1,11 @@
 """What a fresh pair of eyes found in FlowDensity, held."""
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from diffeo import FlowDensity
 from diffeo.errors import ConfigError, DataError
@@ -94,6 +97,21 @@ def test_rows_that_a_first_fit_ruled_out_are_named():
         model.partial_fit(pd.DataFrame({"c": ["z"] * 5, "x": np.zeros(5)}))
 
 
+def test_a_row_that_is_ruled_out_is_numbered_as_in_the_table_given():
+    draws = np.random.default_rng(0)
+    frame = pd.DataFrame({"c": draws.choice(["a", "b"], 60), "x": draws.normal(size=60)})
+    model = FlowDensity("gaussian", max_steps=2, random_state=0).partial_fit(
+        frame[["x"]], context=frame[["c"]]
+    )
+    plain = FlowDensity("gaussian", max_steps=2, random_state=0).partial_fit(frame)
+    frame.loc[7, "c"] = "z"
+    weights = np.r_[np.zeros(5), np.ones(55)]
+    with pytest.raises(DataError, match="row 7 of context"):
+        model.partial_fit(frame[["x"]], context=frame[["c"]], sample_weight=weights)
+    with pytest.warns(UserWarning, match="density 0"), pytest.raises(DataError, match="row 7 of X"):
+        plain.partial_fit(frame, sample_weight=weights)
+
+
 def test_numbers_of_numpy_are_numbers(tmp_path):
     x = np.random.default_rng(0).normal(size=(50, 1))
     model = FlowDensity(
@@ -119,3 +137,42 @@ def test_a_context_column_can_be_told_its_kind():
     model.fit(frame, context=context)
     with pytest.raises(DataError, match="'k'"):
         model.score_samples(frame[:1], context=pd.DataFrame({"k": [7]}))
+
+
+def test_kinds_with_numbers_of_numpy_go_into_a_file(tmp_path):
+    draws = np.random.default_rng(0)
+    frame = pd.DataFrame({"q": draws.integers(1, 4, 60), "x": draws.normal(size=60)})
+    kinds = {
+        "q": {"kind": "ordinal", "levels": np.array([3, 2, 1])},
+        "x": {"kind": "bounded", "low": np.int64(-10)},
+    }
+    model = FlowDensity("gaussian", kinds=kinds, max_steps=2, random_state=0).fit(frame)
+    model.save(tmp_path / "m.safetensors")
+    again = FlowDensity.load(tmp_path / "m.safetensors")
+    assert again.kinds["q"]["levels"] == [3, 2, 1]
+    assert again.score_samples(frame).tolist() == model.score_samples(frame).tolist()
+
+
+@pytest.mark.parametrize("container", [pd.Index, np.array, tuple])
+def test_columns_that_come_first_may_be_an_index(container, tmp_path):
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 3)), columns=["a", "b", "c"])
+    model = FlowDensity("gaussian", first=container(["b", "a"]), max_steps=2, random_state=0).fit(frame)
+    assert model.order_[:2] == ["b", "a"]
+    model.save(tmp_path / "m.safetensors")
+    assert FlowDensity.load(tmp_path / "m.safetensors").first == ("b", "a")
+
+
+def test_going_on_leaves_the_density_before_as_it_was():
+    x = np.random.default_rng(0).normal(size=(200, 2))
+    x[:, 1] += 2 * np.sin(3 * x[:, 0])
+    model = FlowDensity("spline-coupling", max_steps=60, random_state=0).fit(x)
+    before = copy.copy(model)
+    flows = before.density_.joint.continuous.model.flows
+    assert len(flows) == 7
+    for flow in flows:
+        flow.double()
+    scores = before.score_samples(x)
+    model.max_steps = 1
+    model.partial_fit(x[:20] + 0.1)
+    assert {flow.dtype for flow in flows} == {torch.float64}
+    assert before.score_samples(x).tolist() == scores.tolist()

@@ -17,6 +17,7 @@ from diffeo.tables.schema import Schema
 from diffeo.tables.variable import Encoded, Variable
 
 Array = NDArray[np.float64]
+Numbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,11 @@ def variables_of(schema: Schema, context_schema: Schema | None) -> list[Variable
     return [*(context_schema.variables if context_schema is not None else ()), *schema.variables]
 
 
-def encoded(schema: Schema, context_schema: Schema | None, X: Any, context: Any) -> Encoded:
-    """Return the rows of a table and of its context side by side, encoded."""
-    prefix, rows = encoded_context(context_schema, context), schema.encode(X)
+def encoded(
+    schema: Schema, context_schema: Schema | None, X: Any, context: Any, numbers: Numbers | None = None
+) -> Encoded:
+    """Return the rows of a table and of its context side by side, encoded; ``numbers`` are for errors."""
+    prefix, rows = encoded_context(context_schema, context, numbers), schema.encode(X)
     if prefix is None:
         return rows
     if len(prefix) != len(rows):
@@ -78,8 +81,8 @@ def encoded(schema: Schema, context_schema: Schema | None, X: Any, context: Any)
     return Encoded.join([prefix, rows])
 
 
-def encoded_context(schema: Schema | None, context: Any) -> Encoded | None:
-    """Return the rows of a context, encoded.
+def encoded_context(schema: Schema | None, context: Any, numbers: Numbers | None = None) -> Encoded | None:
+    """Return the rows of a context, encoded; ``numbers`` are for errors.
 
     Raises:
         ConfigError: there is none where one is needed, or one where none is.
@@ -95,7 +98,7 @@ def encoded_context(schema: Schema | None, context: Any) -> Encoded | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # said by the error below
         rows = schema.encode(context)
-    refuse_impossible(rows.state < 0, schema.variables, "context", "there is no density under it")
+    refuse_impossible(rows.state < 0, schema.variables, "context", "there is no density under it", numbers)
     return rows
 
 
@@ -122,11 +125,19 @@ def schemas_of(
 
 
 def refuse_impossible(
-    impossible: NDArray[np.bool_], variables: Sequence[Variable], table: str, remedy: str
+    impossible: NDArray[np.bool_],
+    variables: Sequence[Variable],
+    table: str,
+    remedy: str,
+    numbers: Numbers | None = None,
 ) -> None:
-    """Raise :class:`DataError` for the first cell that the columns' kinds rule out, if there is one."""
+    """Raise :class:`DataError` for the first cell that the columns' kinds rule out, if there is one.
+
+    ``numbers`` are those of the rows in the table that was given, where they are only some of it.
+    """
     if impossible.any():
         row, column = map(int, np.argwhere(impossible)[0])
+        row = row if numbers is None else int(numbers[row])
         raise DataError(
             f"row {row} of {table} has a value in column {variables[column].name!r} that the schema of fit "
             f"rules out; expected one as there: {remedy}."

@@ -18,7 +18,7 @@ from diffeo.estimator import stored
 from diffeo.estimator.budget import budget_for, held_in, splits_in
 from diffeo.estimator.continuous import CHOICES
 from diffeo.estimator.fitted import Fitted, encoded, refuse_impossible, schemas_of, variables_of
-from diffeo.estimator.folds import ENOUGH, weighted_rows
+from diffeo.estimator.folds import ENOUGH, are_counts, weighted_rows
 from diffeo.estimator.given import Given, given
 from diffeo.estimator.imputation import Imputed, imputed
 from diffeo.estimator.inputs import (
@@ -30,8 +30,9 @@ from diffeo.estimator.inputs import (
     weights_of,
 )
 from diffeo.estimator.joint import JointDensity, Settings
-from diffeo.estimator.seen import Seen, copies_of
+from diffeo.estimator.seen import Seen, continuous_of, copies_of, has_number
 from diffeo.estimator.told import Told, printer
+from diffeo.tables.inferring import as_plain
 from diffeo.tables.schema import Schema
 from diffeo.tables.variable import Encoded
 
@@ -61,7 +62,8 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         contamination: the share of rows that ``predict`` calls outliers, calibrated on held-out rows.
         max_steps: optimisation steps of each training, at most. With it, no clock decides anything, and
             the same ``random_state`` gives the same density.
-        warm_start: let ``fit`` go on from what was learnt before, on the new rows.
+        warm_start: let ``fit`` go on from what was learnt before, on the new rows; of these the same are
+            held out as before.
         random_state: seed of everything random in ``fit``.
         verbose: whether to print what is tried, chosen and why; None prints on a terminal.
 
@@ -118,8 +120,9 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
             X: the table, (rows, columns).
             y: ignored; there so that pipelines can pass it.
             context: a table with as many rows, whose columns are conditioned on and not modelled.
-            sample_weight: how much each row counts, at least 0; rows are drawn again in proportion (whole
-                weights repeat rows exactly).
+            sample_weight: how much each row counts, at least 0. Whole weights say how often a row was seen,
+                and repeat it exactly (up to a million rows, fewer of many columns); by others rows are
+                drawn again in proportion.
 
         Raises:
             ConfigError: an argument of the constructor is not allowed.
@@ -135,7 +138,8 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         """Go on learning with more rows, of the columns that the first call saw.
 
         All rows seen are kept (encoded) and trained on, so that nothing is forgotten; rows that were held
-        out stay held out. ``warm_start`` goes on with the rows of the new ``fit`` alone.
+        out stay held out, and so are copies of them. ``warm_start`` goes on with the rows of the new
+        ``fit`` alone.
         """
         begun = time.perf_counter()
         self._check_arguments()
@@ -154,33 +158,37 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         before: Seen | None,
     ) -> Self:
         seed, told = random_seed(self.random_state), Told(printer(self.verbose))
-        weights = weights_of(sample_weight, table.shape[0])
+        weights, used = weights_of(sample_weight, table.shape[0]), None
         if weights is not None and not weights.all():  # a row of no weight says nothing of any column
             used = np.flatnonzero(weights)
             table, context, weights = rows_at(table, used), rows_at(context, used), weights[used]
         if going_on:
             schema, context_schema = self.density_.schema, self.density_.context_schema
         else:
-            schema, context_schema = schemas_of(table, context, self.kinds or {}, self.first or ())
+            schema, context_schema = schemas_of(table, context, self.kinds or {}, self._first())
             told(str(schema))
-        rows = encoded(schema, context_schema, table, context)
+        rows = encoded(schema, context_schema, table, context, used)
         variables = variables_of(schema, context_schema)
         if going_on or isinstance(self.kinds, Schema):
             remedy = "leave such rows out, or fit anew with all rows"
-            refuse_impossible(rows.state < 0, variables, "X", remedy)
-        index = None if weights is None else weighted_rows(weights, seed)
+            refuse_impossible(rows.state < 0, variables, "X", remedy, used)
+        continuous, index, counted = continuous_of(variables), None, None
+        if weights is not None:
+            index = weighted_rows(weights, seed, rows.state.shape[1])
+            counted = ~has_number(rows, continuous) if are_counts(weights) else None
         max_steps, asked = as_python(self.max_steps), as_python(self.time_budget)
         columns, budget = rows.state.shape[1], budget_for(rows, asked, max_steps)
         splits = splits_in(columns, budget)
         most = held_in(columns, budget)
         if going_on and self.seen_ is not None:  # what was trained on is not held out in a longer fit
             most = min(most, max(len(held) for _, held in self.seen_.folds))
-        continuous = [k for k, variable in enumerate(variables) if variable.plain]
-        seen = Seen.of(rows, index, seed, splits, most, copies_of(rows, continuous))
+        seen = Seen.of(rows, index, seed, splits, most, copies_of(rows, continuous), counted)
         if splits == 1 and len(seen.rows) < ENOUGH:
             told("one split of the rows in place of five folds: these would take the time; give more")
         if before is not None:
-            seen = before.and_more(seen)
+            seen = before.and_more(seen, continuous)
+        elif going_on and self.seen_ is not None:
+            seen = seen.like(self.seen_, continuous)
         rows, folds = seen.rows, seen.folds
         budget = budget_for(rows, asked, max_steps)
         if math.isfinite(budget):
@@ -191,7 +199,7 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         else:
             given = len(variables) - len(schema.variables)
             joint, held = JointDensity.fit(
-                variables, rows, folds, settings, given=given, first=len(set(self.first or ())), report=told
+                variables, rows, folds, settings, given=given, first=len(set(self._first())), report=told
             )
         self.seen_: Seen | None = seen
         self._judge(Fitted(schema.detached(), context_schema, joint, np.sort(held)))
@@ -212,6 +220,10 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
             self.held_out_nats_ = float(held.mean())
             self.held_out_error_ = float(finite.std() / max(len(finite), 1) ** 0.5)
         self.offset_ = float(np.quantile(held, self.contamination, method="lower"))
+
+    def _first(self) -> list[Any]:
+        first: Any = self.first
+        return [] if first is None else [as_python(name) for name in first]
 
     def _check_arguments(self) -> None:
         one_of("architecture", self.architecture, CHOICES)
@@ -356,11 +368,11 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         """
         check_is_fitted(self, "density_")
         parameters = {name: as_python(value) for name, value in self.get_params().items()}
-        parameters["first"] = list(self.first or ())
+        parameters["first"] = self._first()
         if not isinstance(self.random_state, int | None):
             parameters["random_state"] = None
         whole = isinstance(self.kinds, Schema)  # it is that of the density
-        parameters["kinds"] = None if whole else parameters["kinds"]
+        parameters["kinds"] = None if isinstance(self.kinds, Schema) else as_plain(self.kinds)
         names = np.asarray(getattr(self, "feature_names_in_", ())).tolist()
         stored.write(
             self.density_,

@@ -24,6 +24,9 @@ _HELD, _HELD_OF_FEW = 0.1, 0.2
 #: How many rows are held out at most.
 MOST_HELD = 50_000
 
+#: Rows that whole weights repeat, and cells (rows × columns), at most; rows drawn by others, if need be.
+_REPEATED, _CELLS, _DRAWN = 1_000_000, 20_000_000, 5_000
+
 
 def folds_of(rows: int, seed: int, splits: int = 5, most: int = MOST_HELD) -> list[Fold]:
     """Return ``(train, held)`` row numbers: one split 90/10 from 2,000 rows on, else ``splits`` folds.
@@ -57,21 +60,35 @@ def held_rows(folds: list[Fold]) -> Rows:
     return np.concatenate([held for _, held in folds])
 
 
-def weighted_rows(weights: NDArray[np.float64], seed: int) -> Rows:
+def are_counts(weights: NDArray[np.float64]) -> bool:
+    """Return whether all weights are whole, so that each says how often its row was seen."""
+    return np.array_equal(np.rint(weights), weights)
+
+
+def weighted_rows(weights: NDArray[np.float64], seed: int, columns: int = 1) -> Rows:
     """Return row numbers in which row i stands weights[i] times, on average: systematic resampling.
 
-    Whole weights are met exactly. Otherwise as many rows as have a weight are drawn, in proportion, by one
-    random offset and equal steps, so that each count is within one of what it should be.
+    Whole weights are met exactly, up to a million rows (fewer of many ``columns``), and so many are drawn
+    in proportion to larger ones. In proportion to others as many are drawn as give the least of them a row:
+    5,000 at most, or as many as have a weight. They are drawn by one random offset and equal steps, so
+    that each count is within one of what it should be.
 
     Source: Kitagawa, *Monte Carlo filter and smoother* (1996), appendix.
 
     >>> weighted_rows(np.array([2.0, 0.0, 1.0]), seed=0)
     array([0, 0, 2])
+    >>> np.bincount(weighted_rows(np.array([0.75, 0.05, 0.2]), seed=0))
+    array([15,  1,  4])
     """
-    whole = np.rint(weights)
-    if np.array_equal(whole, weights) and whole.sum() <= 10 * len(weights):
-        return np.repeat(np.arange(len(weights)), whole.astype(np.int64))
-    total = int((weights > 0).sum())
-    edges = np.cumsum(weights) / weights.sum()
+    shares = weights / weights.max()  # the sum of which is finite
+    shares /= shares.sum()
+    total, least = int((shares > 0).sum()), shares[shares > 0].min()
+    if are_counts(weights):
+        most = max(10 * len(weights), min(_REPEATED, _CELLS // max(columns, 1)))
+        if weights.max() <= most and weights.sum() <= most:
+            return np.repeat(np.arange(len(weights)), weights.astype(np.int64))
+        total = most
+    else:
+        total = max(total, int(min(np.rint(1 / least), _DRAWN)))
     points = (np.arange(total) + np.random.default_rng([seed, total]).random()) / total
-    return np.minimum(np.searchsorted(edges, points, side="right"), len(weights) - 1)
+    return np.minimum(np.searchsorted(np.cumsum(shares), points, side="right"), len(weights) - 1)

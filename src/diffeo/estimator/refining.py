@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -56,7 +57,7 @@ def refined_entries(
             waiting = (len(moving) - count) * len(folds) - fold
             candidate = Candidate(model.names[member], "own", 1, 1, **habits(len(folds[fold][0])))
             seconds = 0.9 * clock.left / waiting
-            start = model.flow(place).float()
+            start = copy.deepcopy(model.flow(place)).float()  # the old density stays as it is
             found = train(
                 candidate,
                 own.pair("own", fold),

@@ -24,7 +24,7 @@ def infer_column(frame: Frame, k: int, told: Mapping[str, Any] | None) -> Column
         details: dict[str, Any] = {}
     else:
         found = Guess(told["kind"], "as said")
-        details = {detail: _plain(value) for detail, value in told.items() if detail != "kind"}
+        details = {detail: as_plain(value) for detail, value in told.items() if detail != "kind"}
     coding = make(name, found.kind, cells, details)
     return Column(name, frame.keys[k], found.kind, found.why, coding, storage, details)
 
@@ -86,10 +86,12 @@ def warn_of_identifiers(columns: Sequence[Column]) -> None:
     )
 
 
-def _plain(given: Any) -> Any:
+def as_plain(given: Any) -> Any:
     """Return numbers and words of numpy as Python's own, which go into a file."""
     if isinstance(given, np.number | np.bool_ | np.str_):
         return given.item()
     if isinstance(given, np.ndarray) and given.dtype.kind in "biufU":
         return given.tolist()
-    return [_plain(each) for each in given] if isinstance(given, list | tuple) else given
+    if isinstance(given, Mapping):
+        return {str(name): as_plain(each) for name, each in given.items()}
+    return [as_plain(each) for each in given] if isinstance(given, list | tuple) else given
