@@ -1,6 +1,7 @@
 """Each kind is found from the data, said why, and overridden by one argument."""
 
 import math
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 
 from diffeo.errors import ConfigError, DataError
 from diffeo.tables import Schema
+from diffeo.tables.columns.coding import IMPOSSIBLE
 
 
 def rng():
@@ -237,3 +239,23 @@ def test_dates_that_are_text_are_told_to_be_turned_into_dates():
         schema = Schema.infer(pd.DataFrame({"it": column.astype(str), "other": NORMAL}))
         assert "ISO dates as text: convert them" in str(schema)
     assert "ISO dates" not in str(Schema.infer(pd.DataFrame({"it": COLUMNS["categorical"], "o": NORMAL})))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_atoms_of_rounded_numbers_are_met_in_any_precision(dtype):
+    tenths = rng().integers(0, 8, 300)
+    schema = Schema.infer(pd.DataFrame({"a": (tenths / 10).astype(dtype)}))
+    assert schema.variables[0].atoms == (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+    for other in (np.float32, np.float64):
+        state = schema.encode(pd.DataFrame({"a": (tenths / 10).astype(other)})).state[:, 0]
+        assert np.bincount(state, minlength=9).tolist() == [0, *np.bincount(tenths, minlength=8)]
+
+
+def test_a_decimal_between_two_levels_is_none_of_them():
+    levels = pd.DataFrame({"p": [Decimal("1.2"), Decimal("3.5")] * 20})
+    schema = Schema.infer(levels, kinds={"p": "categorical"})
+    given = pd.DataFrame({"p": [Decimal("1.2"), Decimal("1.24"), Decimal("3.50")]})
+    with pytest.warns(UserWarning, match=r"such as 1\.24"):
+        first, between, last = schema.encode(given).state[:, 0]
+    assert [first, last] == schema.encode(levels).state[:2, 0].tolist()
+    assert between == IMPOSSIBLE

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from diffeo.tables.columns.coding import IMPOSSIBLE, Coding, State, Value
+from diffeo.tables.columns.lattices import lattice_units
 from diffeo.tables.frames.cells import Cells, Label, Sort
 
 _INT64 = 2**63 - 1
@@ -68,5 +69,5 @@ def _rescaled(cells: Cells, coding: LevelCoding) -> Cells:
         exact = [value * ratio for value in cells.content.tolist()]
         content = np.array([int(v) if v.denominator == 1 else np.iinfo(np.int64).min for v in exact])
         return Cells(cells.sort, content, cells.missing, unit=coding.unit)
-    units = np.rint(cells.numbers() * 10.0**coding.decimals)
-    return Cells("float", units, cells.missing)
+    units, on = lattice_units(cells, coding.decimals)
+    return Cells("float", np.where(on, units, 0.5), cells.missing)  # between two units no level is

@@ -140,6 +140,8 @@ def _lattice_coding(
         step = int(told.scaleb(decimals))
     scale = 10.0**decimals
     units = np.rint(tally.values * scale).astype(np.int64)
+    # In float32 0.1 is another float64 than 0.1, which is what an atom is met as.
+    tally = Tally(units / scale, tally.counts)
     step = shape.spacing(units) if step is None else step
     if np.any((units - units[0]) % step):
         raise m.error(
