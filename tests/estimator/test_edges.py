@@ -154,3 +154,16 @@ def test_a_step_is_timed_without_what_surrounds_it(monkeypatch):
     monkeypatch.setattr("diffeo.estimator.halving.train", train)
     assert _seconds_a_step(None, None, 100.0, 0) == pytest.approx(0.01)
     assert _seconds_a_step(None, None, 1.0, 0) == pytest.approx(0.01)
+
+
+def test_a_column_that_was_scaled_to_its_range_has_a_flow():
+    numbers = np.random.default_rng(0).uniform(size=(300, 2))
+    x = numbers - numbers.min(0)
+    x /= x.max(0)
+    model = FlowDensity("spline-coupling", max_steps=5, random_state=0).fit(x)
+    assert all(not variable.atoms for variable in model.schema_.variables)
+    scores = model.score_samples(x)  # the rows at 0 and 1 have the density just within
+    assert np.isfinite(scores).all()
+    assert np.abs(scores).max() < 10
+    drawn = model.sample(200, random_state=0)
+    assert ((drawn >= 0) & (drawn <= 1)).all()

@@ -259,3 +259,13 @@ def test_a_decimal_between_two_levels_is_none_of_them():
         first, between, last = schema.encode(given).state[:, 0]
     assert [first, last] == schema.encode(levels).state[:2, 0].tolist()
     assert between == IMPOSSIBLE
+
+
+def test_one_row_at_a_bound_is_no_atom():
+    scaled = (UNIT - UNIT.min()) / (UNIT.max() - UNIT.min())
+    (variable,) = Schema.infer(pd.DataFrame({"u": scaled})).variables
+    assert (variable.low, variable.high, variable.atoms) == (0.0, 1.0, ())
+    twice = np.concatenate([scaled, [0.0]])
+    assert Schema.infer(pd.DataFrame({"u": twice})).variables[0].atoms == (0.0,)
+    told = {"u": {"kind": "bounded", "low": 0, "high": 1, "atoms": []}}
+    assert Schema.infer(pd.DataFrame({"u": twice}), kinds=told).variables[0].atoms == ()

@@ -92,7 +92,9 @@ def _bounded(m: Making) -> Coding:
 
 def _number_coding(m: Making, tally: Tally, low: float | None, high: float | None) -> Coding:
     _within(m, tally, low, high)
-    ends = [end for end in (low, high) if end is not None and end in (tally.values[0], tally.values[-1])]
+    # One row at a bound, as where a column was scaled to [0, 1], says nothing of a probability there.
+    seen = {float(tally.values[at]): int(tally.counts[at]) for at in (0, -1)}
+    ends = [] if "atoms" in m.details else [b for b in (low, high) if b is not None and seen.get(b, 0) > 1]
     atoms = m.atoms(shape.continuous_atoms(tally), *ends)
     variable = Variable(
         m.name, len(atoms), numeric=True, low=low, high=high, atoms=atoms, missing=m.missing
