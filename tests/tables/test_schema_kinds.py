@@ -269,3 +269,12 @@ def test_one_row_at_a_bound_is_no_atom():
     assert Schema.infer(pd.DataFrame({"u": twice})).variables[0].atoms == (0.0,)
     told = {"u": {"kind": "bounded", "low": 0, "high": 1, "atoms": []}}
     assert Schema.infer(pd.DataFrame({"u": twice}), kinds=told).variables[0].atoms == ()
+
+
+def test_atoms_between_numbers_of_a_lattice_are_refused():
+    counts = pd.DataFrame({"n": rng().integers(0, 40, 200) * 2})
+    told = {"n": {"kind": "integer", "atoms": [4]}}
+    assert Schema.infer(counts, kinds=told).variables[0].atoms == (4.0,)
+    for atom in (0.5, 3, np.inf):
+        with pytest.raises(DataError, match=f"'n' cannot be integer: its atoms have {atom}"):
+            Schema.infer(counts, kinds={"n": {"kind": "integer", "atoms": [4, atom]}})

@@ -156,6 +156,12 @@ def _lattice_coding(
             None if high is None else (first + (int(np.floor(high * scale)) - first) // step * step) / scale
         )
     atoms = m.atoms(shape.lattice_atoms(tally))
+    for atom in atoms:
+        at = float(np.rint(atom * scale))
+        if at / scale != atom or (at - first) % step:
+            raise m.error(
+                f"its atoms have {atom:g}", f"numbers {step / scale:g} apart, as its own", "leave it out"
+            )
     variable = Variable(
         m.name, len(atoms), numeric=True, lattice=step / scale, origin=first / scale, low=low,
         high=high, atoms=atoms, missing=m.missing,
