@@ -126,7 +126,7 @@ def test_an_inverse_with_passes_of_its_own_is_computed_by_them(memory):
     torch.testing.assert_close(agrees(flow), expected, rtol=1e-4, atol=1e-4)
 
 
-@register("tests.Half")
+@register("mylab.Half")
 @dataclasses.dataclass(frozen=True)
 class Half(Affine):
     """An affine law of half the parameters."""
