@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
 
 import torch
+
+P = TypeVar("P")
 
 #: Where a module holds its hooks.
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -32,13 +34,13 @@ def all_listened_to() -> bool:
     return bool(torch.nn.modules.module._has_any_global_hook())  # pyright: ignore[reportPrivateUsage]
 
 
-def passes_of(part: Any, kind: Any) -> bool:
+def passes_of(part: object, kind: type[P]) -> TypeGuard[P]:
     """Return whether a part is of a kind, and its class has no passes of its own."""
     return isinstance(part, kind) and all(
         getattr(type(part), name) is getattr(kind, name) for name in METHODS
     )
 
 
-def composed_as(part: Any, kind: Any) -> bool:
+def composed_as(part: object, kind: type[P]) -> TypeGuard[P]:
     """Return whether a part of a kind may be taken apart: what it computes is what the kind computes."""
     return passes_of(part, kind) and not listened_to(part)

@@ -70,14 +70,12 @@ def _fused(part: Bijection, pool: Pool, half: bool, training: bool) -> Bijection
     if listened_to(part):
         return part
     if composed_as(part, Inverse):
-        assert isinstance(part, Inverse)
         inner = _fused(part.bijection, pool, half, training)
         return part if inner is part.bijection else Inverse(inner)
     if isinstance(part, Rearranged):
         inner = _fused(part.bijection, pool, half, training)
         return part if inner is part.bijection else part.around(inner)
     if composed_as(part, Chain):
-        assert isinstance(part, Chain)
         parts: list[Bijection] = []
         same = True
         for child in part.bijections:  # one that is there twice is named twice, as children() does not
