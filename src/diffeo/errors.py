@@ -8,6 +8,7 @@
     │   ├── ShapeError             a tensor has the wrong shape                     (ValueError)
     │   ├── DtypeError             a tensor has the wrong dtype or device           (TypeError)
     │   ├── DataError              a table, column or row cannot be used            (ValueError)
+    │   │   └── RowError             it names a row
     │   ├── NoDensityError         a model that has no density was asked for it     (TypeError)
     │   └── FileError              a model file cannot be read or written           (ValueError)
     │       └── UnknownKindError     it names a part that is not registered here
@@ -48,6 +49,26 @@ class DtypeError(UserError, TypeError):
 
 class DataError(UserError, ValueError):
     """A table, a column or a row cannot be used."""
+
+
+class RowError(DataError):
+    """A row cannot be used: where rows were left out before it, its number can be told anew.
+
+    >>> print(RowError("there is no number in row ", 2, "."))
+    there is no number in row 2.
+    """
+
+    def __init__(self, before: str, row: int, after: str) -> None:
+        super().__init__(before, row, after)
+        self.row = row
+
+    def __str__(self) -> str:
+        """Return the message, with the number of the row in it."""
+        return "".join(str(part) for part in self.args)
+
+    def renumbered(self, row: int) -> RowError:
+        """Return the error with another number of its row."""
+        return RowError(self.args[0], row, self.args[2])
 
 
 class NoDensityError(UserError, TypeError):

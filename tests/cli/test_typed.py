@@ -126,3 +126,33 @@ def test_a_report_reads_a_table_as_the_model_had_it(diffeo, tmp_path):
     said = diffeo("report", path, new, "--text", "--reference", new)
     assert said.code == 0, said.err
     assert "cannot be" not in said.out
+
+
+@pytest.mark.parametrize("library", ["polars", "pandas", "arrow"])
+def test_times_of_a_zone_go_through_csv_with_their_offset(diffeo, tmp_path, library):
+    frame = pl.from_pandas(people()).select("a", "when")
+    zoned = frame.with_columns(pl.col("when").dt.replace_time_zone("Asia/Tokyo"))
+    table = {"polars": zoned, "pandas": zoned.to_pandas(), "arrow": zoned.to_arrow()}[library]
+    model, path = saved(table, tmp_path)
+    rows, scores = tmp_path / "rows.csv", tmp_path / "scores.csv"
+    assert diffeo("sample", path, "-n", 5, "-o", rows).code == 0
+    assert diffeo("score", path, rows, "-o", scores, "--json").json["rows_without_score"] == 0
+    zoned.write_csv(rows)
+    assert diffeo("score", path, rows, "-o", scores, "--json").code == 0
+    assert pl.read_csv(scores)["log_prob"].to_numpy() == pytest.approx(model.score_samples(table), abs=1e-6)
+    frame.write_csv(rows)
+    refused = diffeo("score", path, rows, "-o", scores)
+    assert refused.code != 0
+    assert "'when' now holds times without a time zone" in refused.err
+
+
+def test_a_csv_with_offsets_is_a_table_of_instants(diffeo, tmp_path):
+    rows, model = tmp_path / "rows.csv", tmp_path / "model.safetensors"
+    frame = people()
+    frame["when"] = frame["when"].dt.floor("s").dt.strftime("%Y-%m-%dT%H:%M:%S+09:00")
+    frame.to_csv(rows, index=False)
+    fitted = diffeo("fit", rows, "-o", model, "--max-steps", 1)
+    assert fitted.code == 0, fitted.err
+    frame["when"] = frame["when"].str.removesuffix("+09:00")
+    frame.to_csv(rows, index=False)
+    assert "without a time zone" in diffeo("score", model, rows, "-o", tmp_path / "s.csv").err

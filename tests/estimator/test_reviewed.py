@@ -176,3 +176,26 @@ def test_going_on_leaves_the_density_before_as_it_was():
     model.partial_fit(x[:20] + 0.1)
     assert {flow.dtype for flow in flows} == {torch.float64}
     assert before.score_samples(x).tolist() == scores.tolist()
+
+
+def test_a_row_that_no_column_can_hold_is_numbered_as_in_the_table_given():
+    x = np.random.default_rng(0).normal(size=60)
+    weights = np.r_[np.zeros(5), np.ones(55)]
+    infinite = pd.DataFrame({"x": np.where(np.arange(60) == 9, np.inf, x)})
+    objects = pd.DataFrame({"x": [b"a" if k == 9 else k for k in range(60)]}, dtype=object)
+    for frame in (infinite, objects):
+        with pytest.raises(DataError, match="row 9"):
+            FlowDensity("gaussian", max_steps=1).fit(frame, sample_weight=weights)
+
+
+def test_frames_of_pandas_have_the_columns_of_fit_whether_some_were_left_out_or_not():
+    draws = np.random.default_rng(0)
+    frame = pd.DataFrame(draws.normal(size=(60, 2)), columns=["a", "b"])
+    named = frame.assign(key=[f"k{k}" for k in range(60)])
+    plain = FlowDensity("gaussian", max_steps=2, random_state=0).fit(frame)
+    keyed = FlowDensity("gaussian", kinds={"key": "identifier"}, max_steps=2, random_state=0).fit(named)
+    assert keyed.score_samples(named).tolist() == keyed.score_samples(frame).tolist()
+    for model in (plain, keyed):
+        for odd in (frame[["b", "a"]], frame.assign(more=1.0), frame[["a"]]):
+            with pytest.raises(ValueError, match="feature names"):
+                model.score_samples(odd)

@@ -278,3 +278,66 @@ def test_atoms_between_numbers_of_a_lattice_are_refused():
     for atom in (0.5, 3, np.inf):
         with pytest.raises(DataError, match=f"'n' cannot be integer: its atoms have {atom}"):
             Schema.infer(counts, kinds={"n": {"kind": "integer", "atoms": [4, atom]}})
+
+
+TENTH = np.float32(0.1)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"kind": "bounded", "low": 0, "high": 0.1},
+        {"kind": "bounded", "low": 0.1, "high": 1},
+        {"kind": "continuous", "atoms": [0.1]},
+        "continuous",
+        {"kind": "rounded", "low": 0.1, "high": 0.9},
+    ],
+)
+@pytest.mark.parametrize("fitted", ["float32", "float64"])
+def test_a_number_is_met_in_the_precision_of_the_column(kind, fitted):
+    """0.1 of float32 is another float64 than 0.1, and larger."""
+    draws = np.random.default_rng(0)
+    values = draws.uniform(0.001, 0.099, 200)
+    if isinstance(kind, dict) and kind.get("low") == 0.1:
+        values = draws.integers(2, 9, 200) / 10 if kind["kind"] == "rounded" else 0.1 + 8 * values
+    values[:60] = 0.1
+    schema = Schema.infer(pd.DataFrame({"a": values.astype(fitted)}), kinds={"a": kind})
+    atom = schema.encode(pd.DataFrame({"a": values[:1].astype(fitted)})).state[0, 0]
+    assert atom > 0
+    for given in ("float32", "float64"):
+        frame = pd.DataFrame({"a": values.astype(given)})
+        encoded = schema.encode(frame)
+        assert (encoded.state[:60] == atom).all()
+        if not (isinstance(kind, dict) and kind["kind"] == "rounded"):
+            assert (encoded.state[60:] == 0).all()
+        drawn = schema.decode(encoded)
+        assert str(drawn["a"].dtype) == fitted
+        assert (drawn["a"].to_numpy()[:60] == np.float64(0.1).astype(fitted)).all()
+
+
+def test_a_number_just_beyond_a_bound_is_impossible_in_its_own_precision():
+    values = np.random.default_rng(0).uniform(0, 0.1, 200).astype(np.float32)
+    schema = Schema.infer(
+        pd.DataFrame({"a": values}), kinds={"a": {"kind": "bounded", "low": 0, "high": 0.1}}
+    )
+    beyond = np.nextafter(TENTH, np.float32(1))
+    with pytest.warns(UserWarning, match="density 0"):
+        state = schema.encode(pd.DataFrame({"a": np.array([beyond, TENTH])})).state[:, 0]
+    assert state.tolist() == [-1, 0]
+    with pytest.raises(DataError, match=r"holds 0\.1; expected numbers of at most 0\.1"):
+        Schema.infer(
+            pd.DataFrame({"a": np.r_[values, beyond]}),
+            kinds={"a": {"kind": "bounded", "low": 0, "high": 0.1}},
+        )
+
+
+def test_rows_drawn_with_replacement_make_no_atom_of_a_bound():
+    draws = np.random.default_rng(0)
+    column = draws.random(600)
+    scaled = (column - column.min()) / np.ptp(column)
+    repeated = np.r_[scaled, 0.0, 0.0, 1.0, scaled[100], scaled[100]]
+    assert Schema.infer(scaled[:, None]).variables[0].atoms == ()
+    assert Schema.infer(repeated[:, None]).variables[0].low == 0.0
+    assert Schema.infer(repeated[:, None]).variables[0].atoms == ()
+    # More often than any number between: a probability of its own.
+    assert Schema.infer(np.r_[repeated, 0.0][:, None]).variables[0].atoms == (0.0,)

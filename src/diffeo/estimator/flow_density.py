@@ -25,6 +25,7 @@ from diffeo.estimator.inputs import (
     as_python,
     checked,
     checked_latent,
+    numbered_as,
     random_seed,
     rows_at,
     weights_of,
@@ -162,12 +163,13 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         if weights is not None and not weights.all():  # a row of no weight says nothing of any column
             used = np.flatnonzero(weights)
             table, context, weights = rows_at(table, used), rows_at(context, used), weights[used]
-        if going_on:
-            schema, context_schema = self.density_.schema, self.density_.context_schema
-        else:
-            schema, context_schema = schemas_of(table, context, self.kinds or {}, self._first())
-            told(str(schema))
-        rows = encoded(schema, context_schema, table, context, used)
+        with numbered_as(used):
+            if going_on:
+                schema, context_schema = self.density_.schema, self.density_.context_schema
+            else:
+                schema, context_schema = schemas_of(table, context, self.kinds or {}, self._first())
+                told(str(schema))
+            rows = encoded(schema, context_schema, table, context, used)
         variables = variables_of(schema, context_schema)
         if going_on or isinstance(self.kinds, Schema):
             remedy = "leave such rows out, or fit anew with all rows"

@@ -138,6 +138,9 @@ def _some(variable: Variable) -> float:
 
 def _placed(row: Any, schema: Schema, name: str, given: Any) -> Any:
     """Return the one-row table with a cell changed."""
+    if isinstance(given, np.datetime64):
+        micro = given.astype("datetime64[us]")
+        given = micro.item() if micro == given else given
     if schema.library == "numpy":
         place = [column.name for column in schema.columns].index(name)
         row[0, place] = given
@@ -147,14 +150,24 @@ def _placed(row: Any, schema: Schema, name: str, given: Any) -> Any:
     if schema.library == "pandas":
         key = schema[name].key
         column = row[key].copy()
-        column.iloc[0] = given
+        if isinstance(given, datetime.date):
+            column = type(column)([given], index=column.index, dtype=column.dtype)
+            _refuse_another_time(column.iloc[0], given)
+        else:
+            column.iloc[0] = given
         row[key] = column
         return row
     import polars as pl
 
     frame: Any = row if isinstance(row, pl.DataFrame) else pl.from_arrow(row)
-    frame = frame.with_columns(pl.Series(name, [given], dtype=frame.schema[name], strict=False))
-    if given is not None and not isinstance(given, datetime.date) and not _same(frame[name][0], given):
+    dtype = frame.schema[name]
+    # polars gives a series of times with a zone that zone, whatever type is asked for.
+    frame = frame.with_columns(
+        pl.Series(name, [given], dtype=dtype, strict=False).cast(dtype, strict=False)
+    )
+    if isinstance(given, datetime.date):
+        _refuse_another_time(frame[name][0], given)
+    elif given is not None and not _same(frame[name][0], given):
         raise ValueError(f"a column of {frame.schema[name]} holds {frame[name][0]!r} for it")
     return frame if schema.library == "polars" else frame.to_arrow()
 
@@ -164,3 +177,26 @@ def _same(kept: Any, asked: Any) -> bool:
     if kept == asked or asked != asked:
         return True
     return isinstance(asked, float) and kept == np.float32(asked)
+
+
+def _refuse_another_time(kept: Any, asked: datetime.date) -> None:
+    """Raise ValueError where a column of dates or times kept another moment than the one asked for.
+
+    A day is its midnight. A time with a zone and one without are never the same.
+    """
+    zoned = [getattr(moment, "tzinfo", None) is not None for moment in (kept, asked)]
+    if zoned[0] != zoned[1]:
+        without = (
+            "has a time zone and the column's times have none"
+            if zoned[1]
+            else ("has no time zone and the column's times have one")
+        )
+        raise ValueError(f"it {without}")
+    if _moment(kept) != _moment(asked):
+        raise ValueError(f"the column holds {kept!r} for it")
+
+
+def _moment(day: Any) -> Any:
+    if not isinstance(day, datetime.datetime):
+        return datetime.datetime.combine(day, datetime.time())
+    return day.astimezone(datetime.UTC) if day.tzinfo is not None else day

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Generator
 from typing import Any, cast
 
 import numpy as np
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import validate_data
 
-from diffeo.errors import DataError
+from diffeo.errors import DataError, RowError
 
 
 def is_frame(data: Any) -> bool:
@@ -31,7 +33,7 @@ def checked(estimator: Any, X: Any, *, reset: bool) -> Any:
         if not _pandas(frame):
             return _named(estimator, frame, reset)
         _some_rows(frame)
-        if reset or not _has_modelled(estimator, frame):
+        if reset or not _all_but_left_out(estimator, frame):
             validate_data(estimator, frame, reset=reset, skip_check_array=True)
         return frame
     if not reset and _only_modelled(estimator, X):
@@ -96,6 +98,15 @@ def weights_of(sample_weight: Any, rows: int) -> NDArray[np.float64] | None:
     return weights
 
 
+@contextlib.contextmanager
+def numbered_as(rows: NDArray[np.int64] | None) -> Generator[None]:
+    """Let errors tell the numbers that rows had before ``rows`` were taken (None: all were)."""
+    try:
+        yield
+    except RowError as error:
+        raise (error if rows is None else error.renumbered(int(rows[error.row]))) from error.__cause__
+
+
 def rows_at(data: Any, index: NDArray[np.int64]) -> Any:
     """Return some rows of a frame or an array, as what it was; None for None."""
     import narwhals as nw
@@ -108,10 +119,12 @@ def rows_at(data: Any, index: NDArray[np.int64]) -> Any:
     return nw.to_native((frame.collect() if isinstance(frame, nw.LazyFrame) else frame)[index])
 
 
-def _has_modelled(estimator: Any, frame: Any) -> bool:
-    """Return whether a frame has all columns that are modelled: those left out may be missing."""
-    left_out = [column.name for column in estimator.schema_.columns if column.coding is None]
-    return bool(left_out) and set(estimator.schema_.order) <= set(map(str, frame.columns))
+def _all_but_left_out(estimator: Any, frame: Any) -> bool:
+    """Return whether a frame has the columns of ``fit`` in their order, those left out there or not."""
+    columns = estimator.schema_.columns
+    left_out = {column.name for column in columns if column.coding is None}
+    given = [name for name in map(str, frame.columns) if name not in left_out]
+    return bool(left_out) and given == [column.name for column in columns if column.coding is not None]
 
 
 def _only_modelled(estimator: Any, X: Any) -> bool:

@@ -1,19 +1,21 @@
 """Dates written as text: ISO 8601, and nothing that could be read in two ways.
 
 A column of text is one of dates if every value in it is ``2024-03-01``, and one of times if every value is
-``2024-03-01 09:30``, with ``T`` in place of the space, seconds and fractions if there are any, and no zone.
+``2024-03-01 09:30``, with ``T`` in place of the space, seconds and fractions if there are any. Either all
+times have their offset from UTC, as ``2024-03-01T09:30+01:00`` or ``…Z``, and are instants, or none has.
 ``03/01/24`` is a text: nobody can know which number is the month.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import polars as pl
 
 _DATE = r"^\d{4}-\d{2}-\d{2}$"
-_TIME = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?$"
+_CIVIL = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?"
+_OFFSET = r"(Z|([+-])([01]\d|2[0-3]):?([0-5]\d)?)$"
 
 
 def parse_times(texts: pl.Series) -> pl.Series | None:
@@ -28,11 +30,14 @@ def parse_times(texts: pl.Series) -> pl.Series | None:
     [30, 0]
     >>> parse_times(pl.Series(["2024-02-29 09:30:00.123456789"])).dtype
     Datetime(time_unit='ns', time_zone=None)
+    >>> instants = parse_times(pl.Series(["2024-02-29 09:30+01:00", "2024-02-29T09:30Z"]))
+    >>> instants.dt.hour().to_list(), instants.dtype.time_zone
+    ([8, 9], 'UTC')
     """
     known = texts.drop_nulls()
     if not len(known):
         return None
-    for form, parsed in ((_DATE, _dates), (_TIME, _times)):
+    for form, parsed in ((_DATE, _dates), (f"{_CIVIL}$", _times), (_CIVIL + _OFFSET, _instants)):
         if known[:100].str.contains(form).all() and known.str.contains(form).all():
             found = parsed(texts)
             # A day that no calendar has is null: then the column is no column of days.
@@ -55,3 +60,14 @@ def _times(texts: pl.Series) -> pl.Series:
     return even.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit=unit, strict=False).cast(
         pl.Datetime(unit)
     )
+
+
+def _instants(texts: pl.Series) -> pl.Series:
+    import polars as pl
+
+    civil = _times(texts.str.replace(_OFFSET, ""))
+    sign = pl.when(texts.str.extract(_OFFSET, 2) == "-").then(-1).otherwise(1)
+    hours, minutes = (texts.str.extract(_OFFSET, k).cast(pl.Int64).fill_null(0) for k in (3, 4))
+    unit: Any = civil.dtype.time_unit  # pyright: ignore[reportAttributeAccessIssue]
+    ahead = pl.select(pl.duration(minutes=sign * (60 * hours + minutes), time_unit=unit)).to_series()
+    return (civil - ahead).dt.replace_time_zone("UTC").alias(texts.name)

@@ -56,6 +56,28 @@ class Coding(ABC):
                 "made: convert it."
             )
 
+    def refuse_zone(self, cells: Cells, zoned: bool | None) -> None:
+        """Raise :class:`DataError` if times have a time zone and had none before, or the other way round.
+
+        A civil time and an instant cannot be compared. Where ``zoned`` is None it is not known.
+        """
+        if cells.sort != "datetime" or zoned in (None, cells.zoned) or cells.missing.all():
+            return
+        name, shown = self.variable.name, cells.sample(~cells.missing)
+        if zoned:
+            raise DataError(
+                f"column {name!r} now holds times without a time zone, as {shown}; expected times with "
+                "one, as when the schema was made: say of which zone they are, with .dt.tz_localize(zone) "
+                "in pandas, .dt.replace_time_zone(zone) in polars, or in text by their offset, as "
+                "2024-03-01T09:30+01:00."
+            )
+        raise DataError(
+            f"column {name!r} now holds times with a time zone, as {shown} UTC; expected times without "
+            "one, as when the schema was made: turn them into the civil time that it had, with "
+            ".dt.tz_convert(zone).dt.tz_localize(None) in pandas, "
+            ".dt.convert_time_zone(zone).dt.replace_time_zone(None) in polars."
+        )
+
 
 _MEANING = {
     "float": "numbers",

@@ -23,15 +23,20 @@ class LevelCoding(Coding):
         sort: what cells are written.
         decimals: of a decimal, whose labels are in units of 10^−decimals.
         unit: of times, whose labels are ticks.
+        zoned: whether datetimes are instants of a time zone; None: not known (of an older file).
     """
 
     labels: tuple[Label, ...] = ()
     sort: Sort = "label"
     decimals: int = 0
     unit: str = ""
+    zoned: bool | None = None
 
     def encode(self, cells: Cells) -> tuple[State, Value]:
         """Return the level of each cell; a label that was not there before is impossible."""
+        if "duration" in (cells.sort, self.sort) or "datetime" in (cells.sort, self.sort):
+            self.refuse(cells, self.sort)
+        self.refuse_zone(cells, self.zoned)
         given = cells.as_labels() if cells.unit == self.unit and cells.decimals == self.decimals else cells
         if given.sort != "label":  # other units than before
             self.refuse(cells, self.sort)
@@ -53,7 +58,9 @@ class LevelCoding(Coding):
         content = table[codes]
         if self.sort == "float":
             content = np.where(gone, np.nan, content)
-        return Cells(self.sort, content, gone, decimals=self.decimals, unit=self.unit)
+        return Cells(
+            self.sort, content, gone, decimals=self.decimals, unit=self.unit, zoned=bool(self.zoned)
+        )
 
 
 def _key(label: Label) -> tuple[bool, Label]:

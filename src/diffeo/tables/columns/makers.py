@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from diffeo.errors import ConfigError, DataError, number, one_of
+from diffeo.errors import ConfigError, DataError, RowError, number, one_of
 from diffeo.tables.columns import shape
 from diffeo.tables.columns.coding import Coding
 from diffeo.tables.columns.lattices import LatticeCoding
@@ -57,9 +57,11 @@ def make(name: str, kind: str, cells: Cells, details: Mapping[str, Any]) -> Codi
             )
     if cells.sort == "float" and bool(np.isinf(cells.present).any()):
         at = np.isinf(cells.content) & ~cells.missing
-        raise DataError(
-            f"column {name!r} has {int(at.sum())} infinite values, the first in row {int(np.argmax(at))}; "
-            "expected finite numbers or missing values (NaN): replace them, by NaN or by a finite number."
+        raise RowError(
+            f"column {name!r} has {int(at.sum())} infinite values, the first in row ",
+            int(np.argmax(at)),
+            "; expected finite numbers or missing values (NaN): replace them, by NaN or by a finite "
+            "number.",
         )
     return _MAKERS[kind](Making(name, kind, cells, details))
 
@@ -91,15 +93,25 @@ def _bounded(m: Making) -> Coding:
 
 
 def _number_coding(m: Making, tally: Tally, low: float | None, high: float | None) -> Coding:
+    tally = _at_bounds(m, tally, low, high)
     _within(m, tally, low, high)
-    # One row at a bound, as where a column was scaled to [0, 1], says nothing of a probability there.
-    seen = {float(tally.values[at]): int(tally.counts[at]) for at in (0, -1)}
-    ends = [] if "atoms" in m.details else [b for b in (low, high) if b is not None and seen.get(b, 0) > 1]
-    atoms = m.atoms(shape.continuous_atoms(tally), *ends)
+    found = shape.continuous_atoms(tally)
+    ends = () if "atoms" in m.details else shape.frequent_ends(tally, found)
+    atoms = m.atoms(found, *(end for end in ends if end in (low, high)))
     variable = Variable(
         m.name, len(atoms), numeric=True, low=low, high=high, atoms=atoms, missing=m.missing
     )
-    return NumberCoding(variable, m.cells.sort, m.cells.decimals)
+    return NumberCoding(variable, m.cells.sort, m.cells.decimals, m.cells.precision)
+
+
+def _at_bounds(m: Making, tally: Tally, low: float | None, high: float | None) -> Tally:
+    """Return the tally with its ends at the bounds, where the column's precision knows no difference."""
+    values = tally.values.copy()
+    for bound in (low, high):
+        for at in (0, -1):
+            if bound is not None and np.float64(bound).astype(m.cells.precision) == values[at]:
+                values[at] = bound
+    return Tally(values, tally.counts)
 
 
 def _within(m: Making, tally: Tally, low: float | None, high: float | None) -> None:
@@ -133,7 +145,6 @@ def _rounded(m: Making) -> Coding:
 def _lattice_coding(
     m: Making, tally: Tally, low: float | None, high: float | None, decimals: int
 ) -> Coding:
-    _within(m, tally, low, high)
     step = None
     if "lattice" in m.details:
         number("lattice", m.details["lattice"], above=0)
@@ -144,6 +155,7 @@ def _lattice_coding(
     units = np.rint(tally.values * scale).astype(np.int64)
     # In float32 0.1 is another float64 than 0.1, which is what an atom is met as.
     tally = Tally(units / scale, tally.counts)
+    _within(m, tally, low, high)
     step = shape.spacing(units) if step is None else step
     if np.any((units - units[0]) % step):
         raise m.error(
@@ -191,7 +203,12 @@ def _times(m: Making) -> Coding:
     atoms = shape.lattice_atoms(tally) if step else shape.continuous_atoms(tally)
     lattice = float(step / TICKS[cells.unit])
     variable = Variable(m.name, len(atoms), numeric=True, lattice=lattice, atoms=atoms, missing=m.missing)
-    return TimeCoding(variable, m.kind, cells.unit, first, step)  # type: ignore[arg-type]
+    return TimeCoding(variable, m.kind, cells.unit, first, step, _zoned(m))  # type: ignore[arg-type]
+
+
+def _zoned(m: Making) -> bool | None:
+    """Return whether times are instants of a time zone; None for what is no time."""
+    return m.cells.zoned if m.cells.sort == "datetime" else None
 
 
 def _time_step(m: Making, relative: Any) -> int:
@@ -227,7 +244,7 @@ def _levels(m: Making) -> Coding:
         labels = told
     ordered = m.kind == "ordinal"
     variable = Variable(m.name, len(labels), missing=m.missing, ordered=ordered)
-    return LevelCoding(variable, tuple(labels), m.cells.sort, m.cells.decimals, m.cells.unit)
+    return LevelCoding(variable, tuple(labels), m.cells.sort, m.cells.decimals, m.cells.unit, _zoned(m))
 
 
 def _constant(m: Making) -> Coding:
@@ -237,7 +254,7 @@ def _constant(m: Making) -> Coding:
         raise m.error(f"it has {len(used)} different values", "one", "call it categorical")
     labels = tuple(cells.labels[k] for k in used)
     variable = Variable(m.name, len(labels), missing=m.missing)
-    return LevelCoding(variable, labels, m.cells.sort, m.cells.decimals, m.cells.unit)
+    return LevelCoding(variable, labels, m.cells.sort, m.cells.decimals, m.cells.unit, _zoned(m))
 
 
 def _identifier(m: Making) -> None:

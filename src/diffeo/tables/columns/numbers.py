@@ -19,10 +19,12 @@ class NumberCoding(Coding):
         variable: with its bounds and atoms.
         sort: what cells are written: float, whole (rounded) or decimal (rounded).
         decimals: of a decimal.
+        precision: of the floats that the column had.
     """
 
     sort: Sort = "float"
     decimals: int = 0
+    precision: str = "float64"
 
     def encode(self, cells: Cells) -> tuple[State, Value]:
         """Return state and value of each cell."""
@@ -30,9 +32,23 @@ class NumberCoding(Coding):
         if cells.sort not in ("float", "whole", "decimal"):  # nothing but missing cells
             numbers = np.full(len(cells), np.nan)
         else:
-            numbers = cells.numbers()
+            numbers = self._settled(cells.numbers(), min(self.precision, cells.precision, key=_digits))
         state, value = numeric_states(self.variable, numbers, np.isfinite(numbers))
         return self.with_missing(state, value, cells.missing)
+
+    def _settled(self, numbers: Value, precision: str) -> Value:
+        """Return numbers in which those that ``precision`` cannot tell from an atom or a bound are these.
+
+        0.1 of float32 is another float64 than 0.1, and larger.
+        """
+        if precision == "float64":
+            return numbers
+        with np.errstate(over="ignore"):
+            coarse = numbers.astype(precision)
+            for mark in (*self.variable.atoms, self.variable.low, self.variable.high):
+                if mark is not None:
+                    numbers = np.where(coarse == np.float64(mark).astype(precision), mark, numbers)
+        return numbers
 
     def decode(self, state: State, value: Value) -> Cells:
         """Return the numbers."""
@@ -43,3 +59,7 @@ class NumberCoding(Coding):
         return Cells(
             self.sort, np.clip(units, -(2.0**62), 2.0**62).astype(np.int64), gone, decimals=self.decimals
         )
+
+
+def _digits(precision: str) -> int:
+    return np.finfo(precision).nmant

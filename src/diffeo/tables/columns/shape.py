@@ -90,6 +90,21 @@ def end_atoms(tally: Tally, atoms: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(end for end in ends if end in atoms and float(f"{end:.2g}") == end)
 
 
+def frequent_ends(tally: Tally, atoms: tuple[float, ...]) -> tuple[float, ...]:
+    """Return the ends of the column that are in more rows, and two, than any number between has.
+
+    One row at an end, as where a column was scaled to [0, 1], says nothing of a probability there; nor do a
+    few, where rows were drawn with replacement and other numbers are in as many. ``atoms`` are not such.
+
+    >>> frequent_ends(Tally.of(np.array([0.0, 0.0, 0.3, 0.6, 1.0])), ())
+    (0.0,)
+    """
+    between = tally.counts[1:-1][~np.isin(tally.values[1:-1], atoms)]
+    least = int(between.max(initial=1))
+    ends = ((float(tally.values[at]), int(tally.counts[at])) for at in (0, -1))
+    return tuple(value for value, count in ends if count > least)
+
+
 def lattice_atoms(tally: Tally) -> tuple[float, ...]:
     """Return the values of a lattice that get a level: all of at most 20, else those in 1 % of the rows.
 

@@ -29,16 +29,19 @@ class TimeCoding(Coding):
         unit: of ticks: D, s, ms, us or ns.
         first: the tick from which seconds count.
         step: the spacing in ticks, 0 if times are continuous.
+        zoned: whether datetimes are instants of a time zone; None: not known (of an older file).
     """
 
     sort: Sort = "datetime"
     unit: str = "ns"
     first: int = 0
     step: int = 0
+    zoned: bool | None = None
 
     def encode(self, cells: Cells) -> tuple[State, Value]:
         """Return state and value of each cell; a time between two of the lattice is impossible."""
         self.refuse(cells, self.sort)
+        self.refuse_zone(cells, self.zoned)
         ticks, on = self._ticks(cells)
         if self.step:
             on = on & (ticks % self.step == 0)
@@ -67,7 +70,7 @@ class TimeCoding(Coding):
         # What 64 bits hold; a float near 2^63 rounds, so that a little is left.
         below, above = (float((_LIMIT + sign * self.first) // step) * (1 - 2**-50) for sign in (1, -1))
         ticks = self.first + np.clip(k, -below, above).astype(np.int64) * step
-        return Cells(self.sort, np.where(gone, 0, ticks), gone, unit=self.unit)
+        return Cells(self.sort, np.where(gone, 0, ticks), gone, unit=self.unit, zoned=bool(self.zoned))
 
 
 def seconds(ticks: NDArray[np.int64], unit: str) -> NDArray[np.float64]:

@@ -37,7 +37,10 @@ TICKS = {
 
 @dataclass(frozen=True)
 class Cells:
-    """The cells of one column: see the table above. ``content`` is arbitrary where ``missing``."""
+    """The cells of one column: see the table above. ``content`` is arbitrary where ``missing``.
+
+    ``zoned`` says whether datetimes are instants of a time zone, and not the civil time of some place.
+    """
 
     sort: Sort
     content: NDArray[Any]
@@ -46,6 +49,7 @@ class Cells:
     decimals: int = 0
     unit: str = ""
     precision: str = "float64"
+    zoned: bool = False
 
     def __len__(self) -> int:
         return len(self.content)

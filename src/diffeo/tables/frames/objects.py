@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from diffeo.errors import DataError
+from diffeo.errors import DataError, RowError
 from diffeo.tables.frames.cells import Cells, Label
 
 _TIMES = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
@@ -69,7 +69,7 @@ def _labels(name: str, every: list[Any], missing: np.ndarray) -> Cells:
         if missing[row]:
             continue
         if not isinstance(value, str | int | float):
-            raise DataError(_unreadable(name, row, value))
+            raise _unreadable(name, row, value)
         codes[row] = known.setdefault((type(value), value), len(known))
     labels: tuple[Label, ...] = tuple(value for _, value in known)
     if labels and all(isinstance(label, bool) for label in labels):
@@ -95,13 +95,11 @@ def _decimals(name: str, every: list[Any], missing: np.ndarray) -> Cells:
     return Cells("decimal", np.array(units, dtype=np.int64), missing, decimals=decimals)
 
 
-def _unreadable(name: str, row: int, value: Any) -> str:
+def _unreadable(name: str, row: int, value: Any) -> RowError:
     remedy = "turn it into numbers, text or dates, or leave it out"
     if isinstance(value, _TIMES):
         remedy = "turn the column into dates first, with pandas.to_datetime or to_timedelta"
     elif isinstance(value, bytes):
         remedy = "decode it to text"
-    return (
-        f"column {name!r} holds a {type(value).__name__} in row {row}; expected numbers, text, truth "
-        f"values or dates: {remedy}."
-    )
+    before = f"column {name!r} holds a {type(value).__name__} in row "
+    return RowError(before, row, f"; expected numbers, text, truth values or dates: {remedy}.")

@@ -81,7 +81,8 @@ def _read_times(array: Any, missing: Any) -> Cells:
     sort = "duration" if pa.types.is_duration(array.type) else "datetime"
     whole = array.cast(pa.int32()).cast(pa.int64()) if unit == "D" else array.cast(pa.int64())
     ticks = pc.fill_null(whole, 0).to_numpy(zero_copy_only=False).astype(np.int64)
-    return Cells(sort, ticks, missing, unit=unit)
+    zoned = pa.types.is_timestamp(array.type) and array.type.tz is not None
+    return Cells(sort, ticks, missing, unit=unit, zoned=zoned)
 
 
 def write(cells: Cells, told: Storage) -> Any:

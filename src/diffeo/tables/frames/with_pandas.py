@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def read(name: str, series: Any) -> Cells:
         return Cells("label", np.maximum(codes, 0), codes < 0, tuple(str(label) for label in found))
     if isinstance(dtype, pd.DatetimeTZDtype):
         series = series.dt.tz_convert("UTC").dt.tz_localize(None)
-        return with_numpy.read(name, series.to_numpy())
+        return replace(with_numpy.read(name, series.to_numpy()), zoned=True)
     if isinstance(dtype, pd.SparseDtype):
         return with_numpy.read(name, series.sparse.to_dense().to_numpy())
     if isinstance(dtype, np.dtype):

@@ -78,7 +78,9 @@ def read(name: str, series: Any) -> Cells:
     if dtype in (pl.Datetime, pl.Duration, pl.Date):
         unit = getattr(dtype, "time_unit", "D")
         ticks = series.to_physical().cast(pl.Int64).fill_null(0).to_numpy()
-        return Cells("duration" if dtype == pl.Duration else "datetime", ticks, missing, unit=unit)
+        zoned = getattr(dtype, "time_zone", None) is not None
+        sort = "duration" if dtype == pl.Duration else "datetime"
+        return Cells(sort, ticks, missing, unit=unit, zoned=zoned)
     if dtype == pl.Object:
         return read_objects(name, series.to_list())
     raise DataError(
@@ -113,7 +115,7 @@ def plain(cells: Cells) -> tuple[Cells, Storage]:
         cells = replace(cells, content=cells.content * ratio, unit="ms")
     if cells.sort == "duration":
         return cells, {"dtype": "Duration", "unit": cells.unit}
-    return cells, {"dtype": "Datetime", "unit": cells.unit, "zone": None}
+    return cells, {"dtype": "Datetime", "unit": cells.unit, "zone": "UTC" if cells.zoned else None}
 
 
 def write(cells: Cells, told: Storage) -> Any:
