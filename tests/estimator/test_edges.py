@@ -124,7 +124,7 @@ def test_no_more_rows_are_held_out_than_there_is_time_to_score(columns, budget, 
 
 
 def test_a_longer_fit_that_goes_on_holds_out_nothing_that_was_learnt(monkeypatch):
-    monkeypatch.setattr("diffeo.estimator.flow_density.held_in", lambda columns, budget: int(budget * 200))
+    monkeypatch.setattr("diffeo.estimator.learning.held_in", lambda columns, budget: int(budget * 200))
     x = np.random.default_rng(0).normal(size=(6_000, 2))
     model = FlowDensity("gaussian", time_budget=1.0, random_state=0, warm_start=True).fit(x)
     before = model.seen_.folds[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -15,23 +14,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from diffeo.errors import ConfigError, FileError, at_least, number, one_of
 from diffeo.estimator import stored
-from diffeo.estimator.budget import budget_for, held_in, splits_in
 from diffeo.estimator.continuous import CHOICES
-from diffeo.estimator.fitted import Fitted, encoded, refuse_impossible, schemas_of, variables_of
-from diffeo.estimator.folds import ENOUGH, are_counts, weighted_rows
+from diffeo.estimator.fitted import Fitted
 from diffeo.estimator.given import Given, given
 from diffeo.estimator.imputation import Imputed, imputed
-from diffeo.estimator.inputs import (
-    as_python,
-    checked,
-    checked_latent,
-    numbered_as,
-    random_seed,
-    rows_at,
-    weights_of,
-)
-from diffeo.estimator.joint import JointDensity, Settings
-from diffeo.estimator.seen import Seen, continuous_of, copies_of, has_number
+from diffeo.estimator.inputs import as_python, checked, checked_latent, random_seed
+from diffeo.estimator.learning import Plan, learnt
+from diffeo.estimator.seen import Seen
 from diffeo.estimator.told import Told, printer
 from diffeo.tables.inferring import as_plain
 from diffeo.tables.schema import Schema
@@ -87,6 +76,7 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
     """
 
     n_features_in_: int
+    seen_: Seen | None
     feature_names_in_: NDArray[Any]
 
     def __init__(
@@ -158,56 +148,30 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         going_on: bool,
         before: Seen | None,
     ) -> Self:
-        seed, told = random_seed(self.random_state), Told(printer(self.verbose))
-        weights, used = weights_of(sample_weight, table.shape[0]), None
-        if weights is not None and not weights.all():  # a row of no weight says nothing of any column
-            used = np.flatnonzero(weights)
-            table, context, weights = rows_at(table, used), rows_at(context, used), weights[used]
-        with numbered_as(used):
-            if going_on:
-                schema, context_schema = self.density_.schema, self.density_.context_schema
-            else:
-                schema, context_schema = schemas_of(table, context, self.kinds or {}, self._first())
-                told(str(schema))
-            rows = encoded(schema, context_schema, table, context, used)
-        variables = variables_of(schema, context_schema)
-        if going_on or isinstance(self.kinds, Schema):
-            remedy = "leave such rows out, or fit anew with all rows"
-            refuse_impossible(rows.state < 0, variables, "X", remedy, used)
-        continuous, index, counted = continuous_of(variables), None, None
-        if weights is not None:
-            index = weighted_rows(weights, seed, rows.state.shape[1])
-            counted = ~has_number(rows, continuous) if are_counts(weights) else None
-        max_steps, asked = as_python(self.max_steps), as_python(self.time_budget)
-        columns, budget = rows.state.shape[1], budget_for(rows, asked, max_steps)
-        splits = splits_in(columns, budget)
-        most = held_in(columns, budget)
-        if going_on and self.seen_ is not None:  # what was trained on is not held out in a longer fit
-            most = min(most, max(len(held) for _, held in self.seen_.folds))
-        seen = Seen.of(rows, index, seed, splits, most, copies_of(rows, continuous), counted)
-        if splits == 1 and len(seen.rows) < ENOUGH:
-            told("one split of the rows in place of five folds: these would take the time; give more")
-        if before is not None:
-            seen = before.and_more(seen, continuous)
-        elif going_on and self.seen_ is not None:
-            seen = seen.like(self.seen_, continuous)
-        rows, folds = seen.rows, seen.folds
-        budget = budget_for(rows, asked, max_steps)
-        if math.isfinite(budget):
-            budget = max(budget - (time.perf_counter() - begun), 0.1 * budget)
-        settings = Settings(self.architecture, budget, max_steps, seed)
-        if going_on:
-            joint, held = self.density_.joint.refine(rows, folds, settings, report=told)
-        else:
-            given = len(variables) - len(schema.variables)
-            joint, held = JointDensity.fit(
-                variables, rows, folds, settings, given=given, first=len(set(self._first())), report=told
-            )
-        self.seen_: Seen | None = seen
-        self._judge(Fitted(schema.detached(), context_schema, joint, np.sort(held)))
+        told = Told(printer(self.verbose))
+        plan = Plan(
+            self.architecture,
+            as_python(self.time_budget),
+            as_python(self.max_steps),
+            self.kinds or {},
+            self._first(),
+            random_seed(self.random_state),
+            begun,
+        )
+        density, self.seen_ = learnt(
+            table,
+            context,
+            sample_weight,
+            plan,
+            told,
+            density=self.density_ if going_on else None,
+            last=self.seen_ if going_on else None,
+            before=before,
+        )
+        self._judge(density)
         told(
             f"held out: {self.held_out_nats_:.4f} ± {self.held_out_error_:.4f} nats a row, over "
-            f"{len(held)} rows; fitted in {time.perf_counter() - begun:.1f} s"
+            f"{len(density.held)} rows; fitted in {time.perf_counter() - begun:.1f} s"
         )
         self.report_ = "\n".join(told.lines)
         return self
