@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from diffeo.errors import ConfigError, at_least, did_you_mean
 from diffeo.estimator.fitted import Fitted
 from diffeo.estimator.inputs import as_python, random_seed
+from diffeo.tables.frames.objects import absent
 from diffeo.tables.schema import Schema
 from diffeo.tables.variable import Encoded, Variable
 
@@ -138,9 +139,7 @@ def _some(variable: Variable) -> float:
 
 def _placed(row: Any, schema: Schema, name: str, given: Any) -> Any:
     """Return the one-row table with a cell changed."""
-    if isinstance(given, np.datetime64):
-        micro = given.astype("datetime64[us]")
-        given = micro.item() if micro == given else given
+    given = _asked(given, getattr(schema[name].coding, "sort", ""))
     if schema.library == "numpy":
         place = [column.name for column in schema.columns].index(name)
         row[0, place] = given
@@ -172,11 +171,26 @@ def _placed(row: Any, schema: Schema, name: str, given: Any) -> Any:
     return frame if schema.library == "polars" else frame.to_arrow()
 
 
+def _asked(given: Any, sort: str) -> Any:
+    """Return a value of Python, None for a hole; for a column of times also of text in ISO 8601."""
+    if absent(given) or (isinstance(given, np.datetime64 | np.timedelta64) and np.isnat(given)):
+        return None
+    if isinstance(given, np.datetime64 | np.timedelta64):
+        micro = given.astype(f"{'datetime64' if isinstance(given, np.datetime64) else 'timedelta64'}[us]")
+        return micro.item() if micro == given else given
+    given = as_python(given)
+    if sort == "datetime" and isinstance(given, str):
+        return datetime.datetime.fromisoformat(given)
+    if sort in ("datetime", "duration") and isinstance(given, int | float):
+        raise ValueError("a number is no date, time or length of time")
+    return given
+
+
 def _same(kept: Any, asked: Any) -> bool:
     """Return whether a column kept what was asked for: NaN as a hole, a number in its own precision."""
     if kept == asked or asked != asked:
         return True
-    return isinstance(asked, float) and kept == np.float32(asked)
+    return isinstance(asked, float) and (kept == np.float32(asked) or np.float32(kept) == asked)
 
 
 def _refuse_another_time(kept: Any, asked: datetime.date) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from diffeo.errors import ConfigError
 from diffeo.estimator.fitted import Fitted, refuse_impossible
 from diffeo.estimator.joint import JointDensity
+from diffeo.tables.frames import open_frame
 from diffeo.tables.variable import Encoded
 
 Array = NDArray[np.float64]
@@ -132,7 +133,7 @@ def imputed(density: Fitted, X: Any, draws: int, seed: int, proposals: int) -> I
             table.state[part] = np.where(holes[part], filled.state, rows.state[part])
             table.value[part] = np.where(holes[part], filled.value, rows.value[part])
     frames = [schema.decode(table) for table in tables]
-    for frame in frames:
-        if schema.library == "pandas":
+    if schema.library == "pandas" and open_frame(X).library == "pandas":
+        for frame in frames:
             frame.index = X.index
     return Imputed(frames, effective, proposals)

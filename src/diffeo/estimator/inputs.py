@@ -12,6 +12,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import validate_data
 
 from diffeo.errors import DataError, RowError
+from diffeo.tables.frames.frame import array_of
 
 
 def is_frame(data: Any) -> bool:
@@ -36,11 +37,15 @@ def checked(estimator: Any, X: Any, *, reset: bool) -> Any:
         if reset or not _all_but_left_out(estimator, frame):
             validate_data(estimator, frame, reset=reset, skip_check_array=True)
         return frame
-    if not reset and _only_modelled(estimator, X):
-        kept: Any = check_array(X, dtype=None, ensure_all_finite=False)  # pyright: ignore[reportArgumentType]
+    rows: Any = X
+    if isinstance(X, list | tuple):
+        with contextlib.suppress(ValueError):  # of rows of different lengths, which are refused below
+            rows = array_of(X)
+    if not reset and _only_modelled(estimator, rows):
+        kept: Any = check_array(rows, dtype=None, ensure_all_finite=False)  # pyright: ignore[reportArgumentType]
     else:
         kept = validate_data(
-            estimator, X, reset=reset, dtype=None, ensure_all_finite=False, accept_sparse=False
+            estimator, rows, reset=reset, dtype=None, ensure_all_finite=False, accept_sparse=False
         )
     if kept.dtype.kind == "O":
         return kept
@@ -114,7 +119,7 @@ def rows_at(data: Any, index: NDArray[np.int64]) -> Any:
     if data is None:
         return None
     if not is_frame(data):
-        return np.asarray(data)[index]
+        return array_of(data)[index]
     frame: Any = nw.from_native(data)
     return nw.to_native((frame.collect() if isinstance(frame, nw.LazyFrame) else frame)[index])
 

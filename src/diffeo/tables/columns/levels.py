@@ -8,7 +8,7 @@ import numpy as np
 
 from diffeo.tables.columns.coding import IMPOSSIBLE, Coding, State, Value
 from diffeo.tables.columns.lattices import lattice_units
-from diffeo.tables.frames.cells import Cells, Label, Sort
+from diffeo.tables.frames.cells import Cells, Label, Sort, coarser
 
 _INT64 = 2**63 - 1
 
@@ -24,6 +24,7 @@ class LevelCoding(Coding):
         decimals: of a decimal, whose labels are in units of 10^−decimals.
         unit: of times, whose labels are ticks.
         zoned: whether datetimes are instants of a time zone; None: not known (of an older file).
+        precision: of floats.
     """
 
     labels: tuple[Label, ...] = ()
@@ -31,6 +32,7 @@ class LevelCoding(Coding):
     decimals: int = 0
     unit: str = ""
     zoned: bool | None = None
+    precision: str = "float64"
 
     def encode(self, cells: Cells) -> tuple[State, Value]:
         """Return the level of each cell; a label that was not there before is impossible."""
@@ -41,8 +43,9 @@ class LevelCoding(Coding):
         if given.sort != "label":  # other units than before
             self.refuse(cells, self.sort)
             given = _rescaled(cells, self).as_labels()
-        known = {_key(label): level for level, label in enumerate(self.labels)}
-        levels = [known.get(_key(label), IMPOSSIBLE) for label in given.labels]
+        precision = coarser(self.precision, cells.precision)
+        known = {_key(label, precision): level for level, label in enumerate(self.labels)}
+        levels = [known.get(_key(label, precision), IMPOSSIBLE) for label in given.labels]
         state = np.array(levels or [IMPOSSIBLE], dtype=np.int64)[given.content]
         return self.with_missing(state, np.full(len(cells), np.nan), cells.missing)
 
@@ -63,8 +66,11 @@ class LevelCoding(Coding):
         )
 
 
-def _key(label: Label) -> tuple[bool, Label]:
+def _key(label: Label, precision: str) -> tuple[bool, Label]:
     """Return what tells labels apart: True is not 1, but 1.0 is (a hole turns integers into floats)."""
+    if isinstance(label, float) and precision != "float64":
+        with np.errstate(over="ignore"):
+            label = float(np.float64(label).astype(precision))
     return isinstance(label, bool), label
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -109,7 +110,9 @@ def _at_bounds(m: Making, tally: Tally, low: float | None, high: float | None) -
     values = tally.values.copy()
     for bound in (low, high):
         for at in (0, -1):
-            if bound is not None and np.float64(bound).astype(m.cells.precision) == values[at]:
+            with np.errstate(over="ignore"):
+                met = bound is not None and np.float64(bound).astype(m.cells.precision) == values[at]
+            if met:
                 values[at] = bound
     return Tally(values, tally.counts)
 
@@ -216,12 +219,17 @@ def _time_step(m: Making, relative: Any) -> int:
     per_second = TICKS[m.cells.unit]
     if "lattice" in m.details:
         number("lattice", m.details["lattice"], least=0)
-        step = round(m.details["lattice"] * per_second)
-        if step and np.any(relative % step):
+        told = m.details["lattice"]
+        step = Fraction(str(told)) * per_second
+        if step.denominator != 1:
             raise m.error(
-                f"its times are no multiples of {m.details['lattice']:g} s apart", "such", "give less"
+                f"lattice={told:g} s is no whole number of the column's own steps ({m.cells.unit})",
+                "such",
+                "give another, or cast the column to a finer unit",
             )
-        return step
+        if step and np.any(relative % int(step)):
+            raise m.error(f"its times are no multiples of {told:g} s apart", "such", "give less")
+        return int(step)
     divisor = int(np.gcd.reduce(relative))
     for length in (86400, 3600, 60, 1):
         step = length * per_second
@@ -244,7 +252,12 @@ def _levels(m: Making) -> Coding:
         labels = told
     ordered = m.kind == "ordinal"
     variable = Variable(m.name, len(labels), missing=m.missing, ordered=ordered)
-    return LevelCoding(variable, tuple(labels), m.cells.sort, m.cells.decimals, m.cells.unit, _zoned(m))
+    return LevelCoding(variable, tuple(labels), *_labelled(m))
+
+
+def _labelled(m: Making) -> tuple[Any, ...]:
+    """Return what a coding of labels is told of the cells: from their sort on."""
+    return m.cells.sort, m.cells.decimals, m.cells.unit, _zoned(m), m.cells.precision
 
 
 def _constant(m: Making) -> Coding:
@@ -254,7 +267,7 @@ def _constant(m: Making) -> Coding:
         raise m.error(f"it has {len(used)} different values", "one", "call it categorical")
     labels = tuple(cells.labels[k] for k in used)
     variable = Variable(m.name, len(labels), missing=m.missing)
-    return LevelCoding(variable, labels, m.cells.sort, m.cells.decimals, m.cells.unit, _zoned(m))
+    return LevelCoding(variable, labels, *_labelled(m))
 
 
 def _identifier(m: Making) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from diffeo.tables.columns.coding import Coding, State, Value, numeric_states
-from diffeo.tables.frames.cells import Cells, Sort
+from diffeo.tables.frames.cells import Cells, Sort, coarser
 from diffeo.tables.variable import numbers_of
 
 
@@ -32,7 +32,7 @@ class NumberCoding(Coding):
         if cells.sort not in ("float", "whole", "decimal"):  # nothing but missing cells
             numbers = np.full(len(cells), np.nan)
         else:
-            numbers = self._settled(cells.numbers(), min(self.precision, cells.precision, key=_digits))
+            numbers = self._settled(cells.numbers(), coarser(self.precision, cells.precision))
         state, value = numeric_states(self.variable, numbers, np.isfinite(numbers))
         return self.with_missing(state, value, cells.missing)
 
@@ -46,8 +46,11 @@ class NumberCoding(Coding):
         with np.errstate(over="ignore"):
             coarse = numbers.astype(precision)
             for mark in (*self.variable.atoms, self.variable.low, self.variable.high):
-                if mark is not None:
-                    numbers = np.where(coarse == np.float64(mark).astype(precision), mark, numbers)
+                if mark is None:
+                    continue
+                near = np.float64(mark).astype(precision)
+                if np.isfinite(near):
+                    numbers = np.where(coarse == near, mark, numbers)
         return numbers
 
     def decode(self, state: State, value: Value) -> Cells:
@@ -59,7 +62,3 @@ class NumberCoding(Coding):
         return Cells(
             self.sort, np.clip(units, -(2.0**62), 2.0**62).astype(np.int64), gone, decimals=self.decimals
         )
-
-
-def _digits(precision: str) -> int:
-    return np.finfo(precision).nmant

@@ -35,6 +35,19 @@ TICKS = {
 }
 
 
+def coarser(one: str, other: str) -> str:
+    """Return the precision of two in which fewer numbers are told apart.
+
+    >>> coarser("float64", "float32")
+    'float32'
+    """
+    return min(one, other, key=_digits)
+
+
+def _digits(precision: str) -> int:
+    return int(np.finfo(precision).nmant)
+
+
 @dataclass(frozen=True)
 class Cells:
     """The cells of one column: see the table above. ``content`` is arbitrary where ``missing``.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diffeo.errors import DataError
 from diffeo.tables.frames import with_numpy, with_pandas
@@ -120,9 +121,22 @@ def _open_native(library: str, native: Any) -> Frame:
     return Frame(library, tuple(map(str, keys)), keys, columns, len(native))
 
 
+def array_of(data: Any) -> NDArray[Any]:
+    """Return an array, with the cells of lists as they are: numpy makes texts of mixed ones.
+
+    >>> array_of([[0, "a"], [1, "b"]]).tolist()
+    [[0, 'a'], [1, 'b']]
+    """
+    array = np.asarray(data)
+    if array.dtype.kind != "U" or array.ndim != 2 or isinstance(data, np.ndarray):
+        return array
+    whole = np.array(data, dtype=object)
+    return array if all(isinstance(cell, str) for cell in whole.flat) else whole
+
+
 def _open_array(data: Any) -> Frame:
     try:
-        array = np.asarray(data)
+        array = array_of(data)
     except ValueError as error:
         raise DataError(
             "data is a list of rows of different lengths; expected one length: fill them."

@@ -97,8 +97,10 @@ def write(cells: Cells, told: Storage) -> Any:
     if pa.types.is_decimal(kind) or pa.types.is_null(kind):
         return pa.array(cells.objects(), type=kind)
     if cells.sort == "label":
-        labels = pa.array(list(cells.labels), type=kind)
-        return labels.take(pa.array(cells.content, mask=cells.missing))
+        view = str(kind) == "string_view"  # which pyarrow cannot take from
+        labels = pa.array(list(cells.labels), type=pa.large_string() if view else kind)
+        taken = labels.take(pa.array(cells.content, mask=cells.missing))
+        return taken.cast(kind) if view else taken
     if cells.sort in ("datetime", "duration"):
         if pa.types.is_date32(kind):
             return pa.array(cells.content.astype(np.int32), mask=cells.missing).cast(kind)

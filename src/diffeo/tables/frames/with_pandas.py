@@ -28,6 +28,9 @@ def storage(name: str, series: Any) -> Storage:
         from diffeo.tables.frames.arrow_types import describe
 
         return {"dtype": "arrow", "arrow": describe(dtype.pyarrow_dtype)}
+    if isinstance(dtype, pd.SparseDtype):
+        fill = None if pd.isna(dtype.fill_value) else np.asarray(dtype.fill_value).item()
+        return {"dtype": "sparse", "of": str(dtype.subtype), "fill": fill}
     if dtype.kind == "O" and isinstance(dtype, np.dtype):
         return with_numpy.storage(series.to_numpy())
     return {"dtype": str(dtype)}
@@ -106,6 +109,10 @@ def write(cells: Cells, told: Storage) -> Any:
     if dtype == "string":
         kept = pd.StringDtype(told["storage"], na_value=np.nan if told["nan"] else pd.NA)
         return pd.Series(with_numpy.values_of(cells), dtype=kept)
+    if dtype == "sparse":
+        whole = pd.Series(with_numpy.write(cells, {"dtype": told["of"]}))
+        fill = np.nan if told["fill"] is None else told["fill"]
+        return whole.astype(pd.SparseDtype(np.dtype(told["of"]), fill))
     if dtype == "object":
         return pd.Series(with_numpy.write(cells, told), dtype=object)
     kept = pd.api.types.pandas_dtype(dtype)

@@ -105,8 +105,14 @@ def plain(cells: Cells) -> tuple[Cells, Storage]:
         kinds = {type(label) for label in cells.labels}
         if kinds == {bool}:
             return cells, {"dtype": "Boolean"}
-        if kinds and kinds <= {int, float}:
-            return cells, {"dtype": "Int64" if kinds == {int} else "Float64"}
+        if kinds == {int}:
+            numbers = [label for label in cells.labels if isinstance(label, int)]
+            if min(numbers) >= -(2**63) and max(numbers) < 2**63:
+                return cells, {"dtype": "Int64"}
+            if min(numbers) >= 0 and max(numbers) < 2**64:
+                return cells, {"dtype": "UInt64"}
+        elif kinds and kinds <= {int, float}:
+            return cells, {"dtype": "Float64"}
         return replace(cells, labels=tuple(str(label) for label in cells.labels)), {"dtype": "String"}
     if cells.sort == "datetime" and cells.unit == "D":
         return cells, {"dtype": "Date"}
@@ -125,7 +131,7 @@ def write(cells: Cells, told: Storage) -> Any:
     if not told:
         cells, told = plain(cells)
     dtype = _dtype(told)
-    if dtype.is_decimal() or dtype in (pl.Null, pl.Object, pl.Int128):
+    if dtype.is_decimal() or dtype in (pl.Null, pl.Object, pl.Int128, getattr(pl, "UInt128", pl.Int128)):
         return pl.Series(cells.objects(), dtype=dtype)
     if cells.sort == "label":
         labels = pl.Series(
