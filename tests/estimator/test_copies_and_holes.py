@@ -213,3 +213,35 @@ def test_draws_of_the_last_columns_are_exact():
     found = model.impute(holes, 50, random_state=0, proposals=50)
     assert np.allclose(found.effective, 50)
     assert len({table["x"][0] for table in found.tables}) == 50
+
+
+@pytest.mark.parametrize("beside", [[], ["x"], ["d"], ["x", "d", "k"]])
+@pytest.mark.parametrize("way", ["partial_fit", "warm_start"])
+def test_frequencies_follow_the_new_rows(way, beside):
+    draws = np.random.default_rng(0)
+
+    def rows(n, share, centre):
+        c = np.where(draws.random(n) < share, "b", "a")
+        d = np.where(draws.random(n) < share, c, "z")
+        x, k = draws.normal(centre, 1, n), draws.poisson(1 + centre, n)
+        return pd.DataFrame({"c": c, "d": d, "x": x, "k": k})[["c", *beside]]
+
+    first, then = rows(300, 0.1, 0), rows(1500, 0.9, 0.2)
+    model = FlowDensity("gaussian", max_steps=40, warm_start=way == "warm_start", random_state=0)
+    model = getattr(model.fit(first), "fit" if way == "warm_start" else "partial_fit")(then)
+    seen = then if way == "warm_start" else pd.concat([first, then])
+    drawn = model.sample(4000, random_state=0)
+    for name in {"c", "d"} & set(drawn.columns):
+        for level in seen[name].unique():
+            wanted = (seen[name] == level).mean()
+            assert (drawn[name] == level).mean() == pytest.approx(wanted, abs=0.05), (name, level)
+
+
+def test_a_model_that_goes_on_on_like_rows_says_the_like():
+    draws = np.random.default_rng(0)
+    c = draws.choice(["a", "b"], 600, p=[0.2, 0.8])
+    frame = pd.DataFrame({"c": c, "d": np.where(draws.random(600) < 0.9, c, "z")})
+    model = FlowDensity(max_steps=200, warm_start=True, random_state=0).fit(frame)
+    before = model.score_samples(frame)
+    model.max_steps = 1
+    assert model.fit(frame).score_samples(frame) == pytest.approx(before, abs=0.1)

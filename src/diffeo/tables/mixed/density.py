@@ -135,8 +135,9 @@ class MixedDensity(Part, nn.Module):
     ) -> tuple[MixedDensity, Floats]:
         """Return a density whose trained models went on from their weights, on these rows.
 
-        The variables and their marginals stay as they are; the weights are found anew. Arguments and what
-        is returned are those of :meth:`fit`.
+        The variables stay as they are, and the marginals of trained models; their laws of states begin at
+        the frequencies of these rows. The product of marginals and the weights are found anew, and where no
+        model was trained, one is. Arguments and what is returned are those of :meth:`fit`.
         """
         from diffeo.tables.mixed.fitting import Going, refined, silent
 

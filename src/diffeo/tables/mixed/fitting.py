@@ -107,18 +107,19 @@ def refined(
     """Return the density whose trained models went on, on these rows: see :meth:`MixedDensity.refine`."""
     variables = models[0].variables
     check_encoded(variables, encoded)
-    products = [model for model in models if not len(model.rows.network.degrees)]
     trained = [model for model in models if len(model.rows.network.degrees)]
     turn = itertools.count()
 
     def again(train: Encoded, share: float, seed: int) -> tuple[list[MixedModel], Tensor, MixedSettings]:
-        settings = settings_for(len(train), variables, min(share, 1e6))
+        settings = going.settings or settings_for(len(train), variables, min(share, 1e6))
+        seconds = math.inf if going.steps else _MARGINALS * share
+        if not trained:
+            return *_untrained(variables, train, settings, seed, seconds), settings
         settings = replace(settings, learning_rate=0.5 * settings.learning_rate)
-        k = next(turn)
-        own = [copy.deepcopy(group[k % len(group)]) for group in (products, trained) if group]
-        z = _possible_rows(own[0], train)
-        # The marginals are those that the models know; the product of them alone is theirs too.
-        return own if products else [_product_of(own[0], z), *own], z, settings
+        own = copy.deepcopy(trained[next(turn) % len(trained)])
+        z = _possible_rows(own, train)
+        own.rows.recentre(z)
+        return [_product(variables, train, settings, seed, seconds)[0], own], z, settings
 
     return _folded(encoded, folds, going.checked(folds), again)
 
@@ -163,10 +164,7 @@ def _untrained(
     variables: tuple[Variable, ...], train: Encoded, settings: MixedSettings, seed: int, seconds: float
 ) -> tuple[list[MixedModel], Tensor]:
     """Return the product of marginals and a model that starts there unless rows are few; packed rows."""
-    marginals = fit_marginals(variables, train, seed, seconds)
-    product = _model(variables, marginals, replace(settings, hidden=0), train)
-    z = _possible_rows(product, train)
-    product.rows.initialise(z)
+    product, marginals, z = _product(variables, train, settings, seed, seconds)
     if len(variables) < 2 or not settings.hidden or len(z) < _FEWEST:
         return [product], z
     trained = _model(variables, marginals, settings, train)
@@ -180,14 +178,15 @@ def _possible_rows(model: MixedModel, rows: Encoded) -> Tensor:
     return z if bool(ok.all()) else z[ok]
 
 
-def _product_of(model: MixedModel, z: Tensor) -> MixedModel:
-    """Return the product of a model's marginals, of packed rows."""
-    rows = MixedRows(*described(model.variables), hidden=0, components=1)
-    marginals = [m if isinstance(m, Gaussianize) else None for m in copy.deepcopy(model.marginals)]
-    product = MixedModel(model.variables, marginals, rows).eval()
-    product.inside.copy_(model.inside)
+def _product(
+    variables: tuple[Variable, ...], train: Encoded, settings: MixedSettings, seed: int, seconds: float
+) -> tuple[MixedModel, list[Gaussianize | None], Tensor]:
+    """Return the product of marginals, these, and packed rows."""
+    marginals = fit_marginals(variables, train, seed, seconds)
+    product = _model(variables, marginals, replace(settings, hidden=0), train)
+    z = _possible_rows(product, train)
     product.rows.initialise(z)
-    return product
+    return product, marginals, z
 
 
 def _fit_fold(
@@ -208,7 +207,9 @@ def _fit_fold(
         return _Fold((product,), np.stack(log_p))
     before = float(np.mean(log_p[0][ok.numpy()]))
     trained = models[1]
-    watched = _watched(packed.z[ok], seed).float()
+    # One that goes on keeps its marginals.
+    packed = packed if _one_view(models) else trained.pack_apart(held)
+    watched = _watched(packed.z[packed.ok.all(-1)], seed).float()
     # They are looked at once more when the time of training is over, and all are scored after it.
     scoring = _seconds_of(trained, packed) * (1 + len(watched) / len(packed.z))
     left = (1 - _LAST) * budget - (time.perf_counter() - begun) - scoring
@@ -228,6 +229,12 @@ def _fit_fold(
         "were: the product of marginals stands; give more time"
     )
     return _Fold((product,), np.stack(log_p))
+
+
+def _one_view(models: Sequence[MixedModel]) -> bool:
+    """Return whether two models have the same marginals."""
+    pairs = zip(models[0].marginals, models[1].marginals, strict=True)
+    return all(one is other for one, other in pairs if isinstance(one, Gaussianize))
 
 
 def _model(

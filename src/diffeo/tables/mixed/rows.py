@@ -20,6 +20,9 @@ from diffeo.tables.mixed.layout import ONE_HOT, checked
 from diffeo.tables.mixed.network import MaskedColumns
 from diffeo.tables.mixed.shown import middle_of, one_hot, waves
 
+#: Rows over which states' probabilities are averaged, at most.
+_SOME = 4096
+
 
 @register("tables.MixedRows")
 class MixedRows(Base):
@@ -253,14 +256,38 @@ class MixedRows(Base):
         for column, size in enumerate(self.layout.states):
             if size == 1:
                 continue
-            state = z[..., self.layout.state_at[column]].flatten()
-            state = state[(state >= 0) & (state < size)].long()
-            count = torch.bincount(state, minlength=size).to(torch.float64)
-            share = min(0.5, (float((count == 1).sum()) + 0.5) / size)
             begin, end = self.layout.logits_of(column)
-            bias[begin:end] = ((count + share) / (count + share).sum()).log().to(bias.dtype)
+            bias[begin:end] = self._frequencies(z, column).log().to(bias.dtype)
         self.get_buffer("initialised").fill_(True)
         return self
+
+    @torch.no_grad()
+    def recentre(self, z: Tensor) -> Self:
+        """Move the laws of the states so that, averaged over packed rows, they are the frequencies there.
+
+        What earlier columns say of a state stays: each logit is moved by log (frequency / mean
+        probability), the mean over some rows, evenly spaced.
+        """
+        some = z[:: 1 + len(z) // _SOME].to(self.network.outlet().dtype)
+        index, valid, u, cell, real = self._unpacked(some)
+        theta = in_tiles(self.network, self._shown_of(index, u, cell), None)[valid & real]
+        bias = self.network.outlet()
+        for column, size in enumerate(self.layout.states):
+            if size == 1 or not len(theta):
+                continue
+            begin, end = self.layout.logits_of(column)
+            said = theta[:, begin:end].double().softmax(-1).mean(0).clamp(min=1e-30)
+            bias[begin:end] += (self._frequencies(z, column) / said).log().to(bias.dtype)
+        return self
+
+    def _frequencies(self, z: Tensor, column: int) -> Tensor:
+        """Return the frequencies of a column's states, with a share for each that none is without."""
+        size = self.layout.states[column]
+        state = z[..., self.layout.state_at[column]].flatten()
+        state = state[(state >= 0) & (state < size)].long()
+        count = torch.bincount(state, minlength=size).to(torch.float64)
+        share = min(0.5, (float((count == 1).sum()) + 0.5) / size)
+        return (count + share) / (count + share).sum()
 
     # -- samples ---------------------------------------------------------------------------------
 
