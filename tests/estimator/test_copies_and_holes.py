@@ -119,9 +119,9 @@ def test_a_table_of_frequencies_is_learnt_by_its_counts():
 
 
 def test_copies_by_whole_weights_are_together_however_heavy():
-    model = FlowDensity("gaussian", max_steps=1).fit(normals(20), sample_weight=np.arange(1, 21) * 20)
+    model = FlowDensity("gaussian", max_steps=1).fit(normals(30), sample_weight=np.arange(1, 31) * 20)
     sides = sides_of(model)
-    assert len(sides) == 210 * 20
+    assert len(sides) == 465 * 20
     for value in np.unique(model.seen_.rows.value[:, 0]):
         assert len(np.unique(sides[model.seen_.rows.value[:, 0] == value])) == 1
     sides = sides_of(model.partial_fit(normals(20), sample_weight=np.full(20, 30)))
@@ -245,3 +245,33 @@ def test_a_model_that_goes_on_on_like_rows_says_the_like():
     before = model.score_samples(frame)
     model.max_steps = 1
     assert model.fit(frame).score_samples(frame) == pytest.approx(before, abs=0.1)
+
+
+@pytest.mark.parametrize("scale", [1, 0.01])
+def test_columns_are_found_in_the_rows_that_weights_count(scale):
+    """A table of frequencies has the kinds, atoms and levels of the table that it counts."""
+    draws = np.random.default_rng(0)
+    counts = np.r_[300, np.ones(200, int)]
+    frame = pd.DataFrame(
+        {
+            "x": np.r_[0.0, draws.normal(size=200)],
+            "city": [f"c{k}" for k in range(201)],
+            "age": np.arange(1, 202),
+        }
+    )
+    whole = frame.loc[np.repeat(frame.index, counts)].reset_index(drop=True)
+    counted = FlowDensity("gaussian", max_steps=2, random_state=0)
+    counted.fit(frame, sample_weight=counts * scale)
+    repeated = FlowDensity("gaussian", max_steps=2, random_state=0).fit(whole)
+    assert counted.schema_.kinds == repeated.schema_.kinds
+    assert counted.schema_.kinds["city"] == "categorical"
+    assert counted.schema_["x"].coding.variable.atoms == (0.0,)
+    if scale == 1:  # shares are no counts: their copies of a row stay on one side of the split
+        share = (counted.sample(2000, random_state=0)["x"] == 0).mean()
+        assert share == pytest.approx(300 / 500, abs=0.06)
+
+
+def test_an_error_in_a_counted_table_numbers_its_own_row():
+    frame = pd.DataFrame({"x": np.r_[np.zeros(5), np.inf, np.arange(9.0)]})
+    with pytest.raises(DataError, match="1 infinite values, the first in row 5"):
+        FlowDensity("gaussian", max_steps=1).fit(frame, sample_weight=np.r_[0, 7, 2, 3, 4, 1, np.ones(9)])

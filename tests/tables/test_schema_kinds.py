@@ -8,6 +8,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
+from diffeo import FlowDensity
 from diffeo.errors import ConfigError, DataError
 from diffeo.tables import Schema
 from diffeo.tables.columns.coding import IMPOSSIBLE
@@ -341,3 +342,40 @@ def test_rows_drawn_with_replacement_make_no_atom_of_a_bound():
     assert Schema.infer(repeated[:, None]).variables[0].atoms == ()
     # More often than any number between: a probability of its own.
     assert Schema.infer(np.r_[repeated, 0.0][:, None]).variables[0].atoms == (0.0,)
+
+
+def test_limits_of_a_small_type_are_bounds_where_numbers_come_near():
+    draws = np.random.default_rng(0)
+    numbers = np.clip(np.rint(draws.normal(30, 15, 400)), 1, 200)
+    for dtype, low, high in (("uint8", 0, None), ("int8", None, 127), ("int32", None, None)):
+        for frame in (
+            pd.DataFrame({"k": np.minimum(numbers, 100).astype(dtype)}),
+            pl.DataFrame({"k": np.minimum(numbers, 100).astype(dtype)}),
+        ):
+            variable = Schema.infer(frame, kinds={"k": "integer"}).variables[0]
+            assert (variable.low, variable.high) == (low, high), dtype
+    model = FlowDensity("gaussian", max_steps=2, kinds={"k": "integer"}, random_state=0)
+    every = pd.DataFrame({"k": np.arange(256, dtype=np.uint8)})
+    model.fit(pd.DataFrame({"k": numbers.astype(np.uint8)}))
+    mass = np.exp(model.score_samples(every))
+    drawn = np.bincount(model.sample(20_000, random_state=0)["k"], minlength=256) / 20_000
+    assert mass.sum() == pytest.approx(1, abs=1e-3)
+    assert drawn[:3] == pytest.approx(mass[:3], abs=4 * (mass[:3].max() / 20_000) ** 0.5)
+
+
+def test_an_atom_beyond_the_bounds_has_its_own_probability():
+    counts = np.random.default_rng(0).poisson(3, 200)
+    told = {"k": {"kind": "count", "atoms": [-1, 0, 1]}}
+    model = FlowDensity("gaussian", max_steps=2, kinds=told, random_state=0).fit(
+        pd.DataFrame({"k": counts})
+    )
+    mass = np.exp(model.score_samples(pd.DataFrame({"k": np.arange(-1, 60)})))
+    assert mass[0] > 0
+    assert mass.sum() == pytest.approx(1, abs=1e-3)
+
+
+def test_numbers_of_two_types_beside_text_are_each_a_level():
+    frame = pd.DataFrame({"q": [1, 1.0, "1"] * 30}, dtype=object)
+    schema = Schema.infer(frame, kinds={"q": "categorical"})
+    assert schema.encode(frame).state[:3, 0].tolist() == [0, 1, 2]
+    assert [type(q) for q in schema.decode(schema.encode(frame))["q"][:3]] == [int, float, str]

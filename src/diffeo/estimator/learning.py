@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diffeo.estimator.budget import budget_for, held_in, splits_in
 from diffeo.estimator.fitted import Fitted, encoded, refuse_impossible, schemas_of, variables_of
@@ -64,7 +65,7 @@ def learnt(
         if density is not None:
             schema, context_schema = density.schema, density.context_schema
         else:
-            schema, context_schema = schemas_of(table, context, plan.kinds, plan.first)
+            schema, context_schema = _schemas(table, context, weights, plan)
             told(str(schema))
         rows = encoded(schema, context_schema, table, context, used)
     variables = variables_of(schema, context_schema)
@@ -99,3 +100,15 @@ def learnt(
             variables, seen.rows, seen.folds, settings, given=given, first=first, report=told
         )
     return Fitted(schema.detached(), context_schema, joint, np.sort(held)), seen
+
+
+def _schemas(
+    table: Any, context: Any, weights: NDArray[np.float64] | None, plan: Plan
+) -> tuple[Schema, Schema | None]:
+    """Return the schemas of a table and its context, each row counted as its weight says, at least once."""
+    if weights is None or bool((weights == 1).all()):
+        return schemas_of(table, context, plan.kinds, plan.first)
+    often = weighted_rows(weights, plan.seed, table.shape[1])
+    every = np.sort(np.concatenate([often, np.setdiff1d(np.arange(len(weights)), often)]))
+    with numbered_as(every):
+        return schemas_of(rows_at(table, every), rows_at(context, every), plan.kinds, plan.first)

@@ -45,7 +45,12 @@ class LevelCoding(Coding):
             given = _rescaled(cells, self).as_labels()
         precision = coarser(self.precision, cells.precision)
         known = {_key(label, precision): level for level, label in enumerate(self.labels)}
-        levels = [known.get(_key(label, precision), IMPOSSIBLE) for label in given.labels]
+        # Where both 1 and 1.0 are levels, each is met as itself.
+        itself = {(type(label), label): level for level, label in enumerate(self.labels)}
+        levels = [
+            itself.get((type(label), label), known.get(_key(label, precision), IMPOSSIBLE))
+            for label in given.labels
+        ]
         state = np.array(levels or [IMPOSSIBLE], dtype=np.int64)[given.content]
         return self.with_missing(state, np.full(len(cells), np.nan), cells.missing)
 

@@ -127,11 +127,15 @@ def _within(m: Making, tally: Tally, low: float | None, high: float | None) -> N
 
 
 def _integer(m: Making) -> Coding:
-    return _lattice_coding(m, m.numbers(whole=True), m.bound("low", None), m.bound("high", None), 0)
+    tally = m.numbers(whole=True)
+    low, high = shape.near_limits(tally, m.cells.limits)
+    return _lattice_coding(m, tally, m.bound("low", low), m.bound("high", high), 0)
 
 
 def _count(m: Making) -> Coding:
-    return _lattice_coding(m, m.numbers(whole=True), 0.0, m.bound("high", None), 0)
+    tally = m.numbers(whole=True)
+    high = shape.near_limits(tally, m.cells.limits)[1]
+    return _lattice_coding(m, tally, 0.0, m.bound("high", high), 0)
 
 
 def _rounded(m: Making) -> Coding:

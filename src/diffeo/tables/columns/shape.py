@@ -143,6 +143,21 @@ def interval(tally: Tally) -> tuple[float, float] | None:
     return None
 
 
+def near_limits(tally: Tally, limits: tuple[int, int] | None) -> tuple[float | None, float | None]:
+    """Return the limits of a type of integers that the numbers come as near to as they are far apart.
+
+    What lies beyond cannot be written, so that its probability is that of the limit.
+
+    >>> near_limits(Tally.of(np.array([3.0, 9.0])), (0, 255))
+    (0.0, None)
+    """
+    if limits is None:
+        return None, None
+    least, most = float(tally.values[0]), float(tally.values[-1])
+    low = float(limits[0]) if least - limits[0] <= most - least else None
+    return low, float(limits[1]) if limits[1] - most <= most - least else None
+
+
 def skewed_from_zero(tally: Tally) -> bool:
     """Return whether all is above 0 and the upper half reaches three times as far as the lower.
 

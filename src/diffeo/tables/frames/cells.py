@@ -52,7 +52,8 @@ def _digits(precision: str) -> int:
 class Cells:
     """The cells of one column: see the table above. ``content`` is arbitrary where ``missing``.
 
-    ``zoned`` says whether datetimes are instants of a time zone, and not the civil time of some place.
+    ``zoned`` says whether datetimes are instants of a time zone, and not the civil time of some place;
+    ``limits`` are the least and the greatest integer that the column's type holds, if it is a small one.
     """
 
     sort: Sort
@@ -63,6 +64,7 @@ class Cells:
     unit: str = ""
     precision: str = "float64"
     zoned: bool = False
+    limits: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return len(self.content)

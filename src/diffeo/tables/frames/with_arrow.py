@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def read(name: str, column: Any) -> Cells:
         return Cells("label", codes, missing, (False, True))
     if pa.types.is_integer(kind):
         whole = with_numpy.read(name, pc.fill_null(array, 0).to_numpy(zero_copy_only=False))
-        return Cells("whole", whole.content, missing)
+        return replace(whole, missing=missing)
     if pa.types.is_floating(kind):
         values = pc.fill_null(array, float("nan")).to_numpy(zero_copy_only=False)
         return with_numpy.read(name, values)

@@ -34,7 +34,10 @@ def read(name: str, array: NDArray[Any]) -> Cells:
         return Cells("label", array.astype(np.int64), complete, (False, True))
     if kind in "iu":
         wide = np.uint64 if array.dtype == np.uint64 else np.int64
-        return Cells("whole", array.astype(wide), complete)
+        info = np.iinfo(array.dtype)
+        small = array.dtype.itemsize < 8 or kind == "u"
+        limits = (int(info.min), int(info.max)) if small else None
+        return Cells("whole", array.astype(wide), complete, limits=limits)
     if kind == "f":
         values = array.astype(np.float64)
         precision = str(array.dtype) if array.dtype.itemsize < 8 else "float64"

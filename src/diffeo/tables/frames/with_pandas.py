@@ -70,7 +70,7 @@ def read(name: str, series: Any) -> Cells:
         cells = with_numpy.read(name, filled)
         missing = missing | cells.missing
         content = np.where(missing, np.nan, cells.content) if cells.sort == "float" else cells.content
-        return Cells(cells.sort, content, missing, cells.labels, precision=cells.precision)
+        return replace(cells, content=content, missing=missing)
     raise DataError(
         f"column {name!r} has dtype {dtype}; expected numbers, truth values, text, categories or dates: "
         "turn it into one of these, for example with .astype(str)."

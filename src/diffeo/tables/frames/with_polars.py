@@ -70,7 +70,7 @@ def read(name: str, series: Any) -> Cells:
         if not small:
             return read_objects(name, series.to_list())
         whole = with_numpy.read(name, series.fill_null(0).to_numpy())
-        return Cells("whole", whole.content, missing)
+        return replace(whole, missing=missing)
     if dtype.is_float():
         return with_numpy.read(name, series.fill_null(float("nan")).to_numpy())
     if dtype.is_decimal():

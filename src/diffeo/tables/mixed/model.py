@@ -123,7 +123,7 @@ class MixedModel(Part, nn.Module):
             cell, fine = (found[..., place] for found in cell_of(variable, marginal, numbers))
             at = layout.cell_at[layout.cells.index(column)]
             z[:, at : at + 3] = torch.where(has & fine, cell, 0.0).T.to(z.dtype)
-            return ok & (fine | ~has) & (has | (state != 0)), nothing
+            return ok & ((fine & has) | (state != 0)), nothing
         u, slope, fine = unit_of(variable, marginal, self.inside[column], safe)
         number = state == 0
         shown = torch.where(has & fine, u, 0.0)
