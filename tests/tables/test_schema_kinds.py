@@ -379,3 +379,14 @@ def test_numbers_of_two_types_beside_text_are_each_a_level():
     schema = Schema.infer(frame, kinds={"q": "categorical"})
     assert schema.encode(frame).state[:3, 0].tolist() == [0, 1, 2]
     assert [type(q) for q in schema.decode(schema.encode(frame))["q"][:3]] == [int, float, str]
+
+
+@pytest.mark.parametrize(
+    "column", [[Decimal("2.5"), Decimal("1.5")] * 9, list(pd.date_range("2024-01-01", periods=2)) * 9]
+)
+def test_levels_of_decimals_and_times_are_in_their_own_order(column):
+    frame = pd.DataFrame({"q": column})
+    with pytest.raises(DataError, match=r"'q' cannot be ordinal: levels=.*leave levels out"):
+        Schema.infer(frame, kinds={"q": {"kind": "ordinal", "levels": column[:2]}})
+    schema = Schema.infer(frame, kinds={"q": "ordinal"})
+    assert schema.encode(frame).state[:2, 0].tolist() == ([1, 0] if column[0] > column[1] else [0, 1])

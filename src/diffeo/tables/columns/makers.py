@@ -249,6 +249,12 @@ def _levels(m: Making) -> Coding:
         raise m.error(f"it has {len(labels)} labels", "two", "call it categorical")
     if "levels" in m.details:
         told = list(m.details["levels"])
+        if m.cells.sort in ("decimal", "datetime", "duration"):
+            raise m.error(
+                f"levels={told!r:.60} was told of a column of sort {m.cells.sort}",
+                "it of text, numbers or truth values only",
+                "leave levels out, which are then in the order of the values; or make the column text",
+            )
         absent = [label for label in labels if label not in told]
         if absent or len(set(told)) < len(told):
             fault = f"lacks {absent[0]!r:.60}" if absent else "repeats one"
