@@ -4,6 +4,11 @@ A column of text is one of dates if every value in it is ``2024-03-01``, and one
 ``2024-03-01 09:30``, with ``T`` in place of the space, seconds and fractions if there are any. Either all
 times have their offset from UTC, as ``2024-03-01T09:30+01:00`` or ``…Z``, and are instants, or none has.
 ``03/01/24`` is a text: nobody can know which number is the month.
+
+Times are counted in microseconds, and in nanoseconds where one has more than six digits of a second. These
+reach from 1677 to 2262 only: a column with such digits and a time before 1678 or after 2261 (as
+9999-12-31 23:59:59.9999999, which SQL Server writes for "never") is read in microseconds, each time by its
+first six digits.
 """
 
 from __future__ import annotations
@@ -16,6 +21,9 @@ if TYPE_CHECKING:
 _DATE = r"^\d{4}-\d{2}-\d{2}$"
 _CIVIL = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?"
 _OFFSET = r"(Z|([+-])([01]\d|2[0-3]):?([0-5]\d)?)$"
+
+#: Years that nanoseconds of 64 bits hold whole.
+_FIRST, _LAST = 1678, 2261
 
 
 def parse_times(texts: pl.Series) -> pl.Series | None:
@@ -30,6 +38,8 @@ def parse_times(texts: pl.Series) -> pl.Series | None:
     [30, 0]
     >>> parse_times(pl.Series(["2024-02-29 09:30:00.123456789"])).dtype
     Datetime(time_unit='ns', time_zone=None)
+    >>> parse_times(pl.Series(["9999-12-31 23:59:59.9999999"])).to_list()
+    [datetime.datetime(9999, 12, 31, 23, 59, 59, 999999)]
     >>> instants = parse_times(pl.Series(["2024-02-29 09:30+01:00", "2024-02-29T09:30Z"]))
     >>> instants.dt.hour().to_list(), instants.dtype.time_zone
     ([8, 9], 'UTC')
@@ -55,8 +65,12 @@ def _times(texts: pl.Series) -> pl.Series:
     even = texts.str.replace("T", " ", literal=True)
     # Minutes alone get their seconds, seconds a fraction: one form for all.
     even = even.str.replace(r"^(.{16})$", "${1}:00").str.replace(r"^(.{19})$", "${1}.0")
-    # Fractions of more than six digits are of nanoseconds.
-    unit = "ns" if bool((even.str.len_chars() > 26).any()) else "us"
+    # Fractions of more than six digits are of nanoseconds, whose years are few: an offset is less than one.
+    fine = bool((even.str.len_chars() > 26).any())
+    years = even.str.slice(0, 4).cast(pl.Int32)
+    if fine and not bool(years.is_between(_FIRST, _LAST).all()):
+        even, fine = even.str.slice(0, 26), False
+    unit = "ns" if fine else "us"
     return even.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit=unit, strict=False).cast(
         pl.Datetime(unit)
     )
