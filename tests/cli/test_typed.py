@@ -1,6 +1,7 @@
 """CSV typed as the model's own table was, and models fitted to frames of every library."""
 
 import datetime
+import decimal
 
 import numpy as np
 import pandas as pd
@@ -111,7 +112,7 @@ def test_truth_values_are_read_from_csv(diffeo, tmp_path):
     _, path = saved(frame, tmp_path)
     (tmp_path / "new.csv").write_text("true,a\ntrue,0.5\nFalse,1\nmaybe,0\n")
     scored = diffeo("score", path, tmp_path / "new.csv", "-o", tmp_path / "s.csv", "--json")
-    assert scored.json["rows_without_score"] == 3
+    assert scored.json["rows_without_score"] == 1
     (tmp_path / "new.csv").write_text("true,a\ntrue,0.5\nFalse,1\n")
     scored = diffeo("score", path, tmp_path / "new.csv", "-o", tmp_path / "s.csv", "--json")
     assert scored.json["rows_without_score"] == 0
@@ -156,3 +157,72 @@ def test_a_csv_with_offsets_is_a_table_of_instants(diffeo, tmp_path):
     frame["when"] = frame["when"].str.removesuffix("+09:00")
     frame.to_csv(rows, index=False)
     assert "without a time zone" in diffeo("score", model, rows, "-o", tmp_path / "s.csv").err
+
+
+def scores_by_batch(diffeo, path, rows, text):
+    """Return the scores of a text, read row by row and in one batch; both must be the same."""
+    rows.write_text(text)
+    found = []
+    for size in (1, 2, 100):
+        output = rows.with_suffix(f".{size}.csv")
+        assert diffeo("score", path, rows, "-o", output, "--batch-rows", size).code == 0
+        found.append(pl.read_csv(output)["log_prob"].to_list())
+    assert found[0] == found[1] == found[2]
+    return np.isfinite(found[0]).tolist()
+
+
+def test_one_unreadable_cell_is_unknown_and_leaves_the_others(diffeo, tmp_path):
+    draws = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "number": pd.Series(draws.choice([1.0, 2.0, np.nan], ROWS)),
+            "huge": draws.choice([2**60, 2**60 + 1], ROWS),
+            "price": [decimal.Decimal(text) for text in draws.choice(["1.25", "2.50"], ROWS)],
+            "true": draws.choice([True, False], ROWS),
+        }
+    )
+    kinds = {"number": "categorical", "price": "categorical"}
+    model = FlowDensity("gaussian", max_steps=1, random_state=0, kinds=kinds).fit(table)
+    model.save(tmp_path / "m")
+    rows = {
+        f"1,{2**60},1.25,true": True,
+        f"2.0,{2**60 + 1},2.5,FALSE": True,
+        f"NA,{2**60}, 2.500,True": True,
+        f",{2**60},1.25,true": True,
+        f"x,{2**60},1.25,true": False,
+        f"1.5,{2**60},1.25,true": False,
+        "1,many,1.25,true": False,
+        f"1,{2**60}.5,1.25,true": False,
+        f"1,{2**60 + 2},1.25,true": False,
+        f"1,{2**60},1.255,true": False,
+        f"1,{2**60},cheap,true": False,
+        f"1,{2**60},1.25,maybe": False,
+        f"1,{2**60},1.25,": False,
+    }
+    text = "\n".join(["number,huge,price,true", *rows, ""])
+    assert scores_by_batch(diffeo, tmp_path / "m", tmp_path / "new.csv", text) == list(rows.values())
+    output = ("-o", tmp_path / "s.csv", "--json")
+    (said,) = diffeo("score", tmp_path / "m", tmp_path / "new.csv", *output).json["warnings"]
+    assert "2 in column 'number' (such as 'x')" in said
+
+
+@pytest.mark.parametrize("size", [1, 100])
+def test_an_unreadable_amount_is_named_with_its_row(diffeo, tmp_path, size):
+    _, path = saved(people()[["a", "count"]], tmp_path)
+    (tmp_path / "new.csv").write_text("a,count\n0.5,1\n0.5,many\n")
+    said = diffeo("score", path, tmp_path / "new.csv", "-o", tmp_path / "s.csv", "--batch-rows", size)
+    assert said.code == 2
+    assert "column 'count' holds 'many' in row 2; expected numbers" in said.err
+
+
+def test_digits_that_a_model_of_microseconds_does_not_count_depend_on_no_batch(diffeo, tmp_path):
+    days = [f"2024-01-{day:02} 10:00:00.1234567" for day in (1, 2, 3)]
+    frame = pl.DataFrame(
+        {"at": [*days[:2], "9999-12-31 23:59:59.9999999"] * 30, "a": people()["a"].to_numpy()}
+    )
+    frame.write_csv(tmp_path / "t.csv")
+    arguments = ("-o", tmp_path / "m", "--kind", "at=categorical", "--max-steps", 1)
+    assert diffeo("fit", tmp_path / "t.csv", *arguments).code == 0
+    text = "at,a\n" + "".join(f"{at},0.5\n" for at in (days[0], frame["at"][2], days[2], days[1]))
+    known = scores_by_batch(diffeo, tmp_path / "m", tmp_path / "new.csv", text)
+    assert known == [True, True, False, True]

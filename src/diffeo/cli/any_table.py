@@ -79,26 +79,32 @@ def fit_any(
 
 def columns_read(model: FlowDensity) -> list[str]:
     """Return the columns whose text is read as numbers of 64 bits in a delimited file."""
+    return [c.name for c in model.schema_.columns if _sort(c) == "number" and not _exact(c)]
+
+
+def _exact(column: Column) -> bool:
+    """Return whether a column's labels are decimals, or whole numbers that float64 cannot tell apart."""
     from diffeo.tables.frames.cells import EXACT
 
-    found: list[str] = []
-    for column in model.schema_.columns:
-        numbers = _sort(column) == "number"
-        huge = numbers and any(abs(label) > EXACT for label in getattr(column.coding, "labels", ()))
-        if numbers and not huge:  # beyond 2^53 neighbours would be one number
-            found.append(column.name)
-    return found
+    labels = getattr(column.coding, "labels", ())
+    decimal = getattr(column.coding, "sort", "") == "decimal"
+    return bool(labels) and (decimal or any(abs(label) > EXACT for label in labels))
 
 
-def typed_as(model: FlowDensity, frame: pl.DataFrame) -> pl.DataFrame:
+def typed_as(model: FlowDensity, frame: pl.DataFrame, first_row: int = 1) -> pl.DataFrame:
     """Return rows with their columns typed as those that the model was fitted to.
 
-    A column that cannot be so stays as it is, and the model refuses it by name.
+    Of labels that are numbers or truth values each cell is read by itself: what is none stays text, which
+    is no label of the model's, and no other cell is read otherwise for it. A column of dates that cannot be
+    read stays as it is, and the model refuses it by name. ``first_row`` is the number of the frame's first
+    row in the whole table, for messages.
+
+    Raises:
+        DataError: a cell in a column of amounts is no number.
     """
     import polars as pl
 
-    from diffeo.tables.numbers import stripped_of, whole_or_real
-    from diffeo.tables.times import parse_times
+    from diffeo.tables.numbers import stripped_of
 
     for column in model.schema_.columns:
         if column.coding is None or column.name not in frame.columns:
@@ -106,25 +112,90 @@ def typed_as(model: FlowDensity, frame: pl.DataFrame) -> pl.DataFrame:
         given, sort = frame[column.name], _sort(column)
         detail = getattr(column.coding, "unit" if sort == "datetime" else "sort", "")
         made: pl.Series | None = None
-        if sort == "number" and given.dtype == pl.Float64 and detail == "whole":
+        if sort == "number" and given.dtype.is_float() and detail == "whole":
             whole = given.cast(pl.Int64, strict=False)
             made = whole if bool(((whole == given) | given.is_null()).all()) else None
         elif given.dtype != pl.String:
             continue
         elif sort == "number":
-            made = whole_or_real(given)
+            made = _numbers(column, given, first_row)
         elif sort == "datetime":
-            texts = stripped_of(given)
-            made = parse_times(texts)
-            if not len(texts.drop_nulls()):
-                made = texts.cast(pl.Date if detail == "D" else pl.Datetime("us"))
+            made = _times(stripped_of(given), detail)
         elif sort == "truth":
-            texts = stripped_of(given).str.to_lowercase()
-            known = texts.is_in(["true", "false"]) | texts.is_null()
-            made = texts == "true" if bool(known.all()) else None
+            made = _truths(given)
         if made is not None:
-            frame = frame.with_columns(made)
+            frame = frame.with_columns(made.alias(column.name))
     return frame
+
+
+def _numbers(column: Column, texts: pl.Series, first_row: int) -> pl.Series:
+    import polars as pl
+
+    from diffeo.errors import DataError
+    from diffeo.tables.columns.levels import LevelCoding
+    from diffeo.tables.numbers import each_number, parse_text, unreadable, whole_or_real
+
+    made = whole_or_real(texts)
+    if isinstance(column.coding, LevelCoding):
+        if column.coding.sort == "decimal":
+            return _decimals(texts, column.coding.decimals)
+        # Floats would merge whole numbers that the labels tell apart.
+        if made is None or (made.dtype.is_float() and _exact(column)):
+            return pl.Series(each_number(texts), dtype=pl.Object)
+        return made
+    if made is None:
+        at = unreadable(texts, parse_text(texts)).arg_max() or 0
+        raise DataError(
+            f"column {column.name!r} holds {texts[at]!r:.60} in row {first_row + at}; expected numbers, as "
+            "when the model was fitted: mend that cell, or make it empty, which is a missing value."
+        )
+    return made
+
+
+def _decimals(texts: pl.Series, decimals: int) -> pl.Series:
+    """Return decimals; where some are none of these, as units of 10^−decimals, these being text."""
+    from decimal import Decimal
+
+    import polars as pl
+
+    from diffeo.tables.numbers import each_number
+
+    units = each_number(texts, decimals)
+    if all(isinstance(unit, int | None) for unit in units):
+        exact = [None if unit is None else Decimal(unit).scaleb(-decimals) for unit in units]
+        return pl.Series(exact, dtype=pl.Object)
+    mixed = [
+        text if isinstance(unit, float) else unit for unit, text in zip(units, texts.to_list(), strict=True)
+    ]
+    return pl.Series(mixed, dtype=pl.Object)
+
+
+def _times(texts: pl.Series, unit: str) -> pl.Series | None:
+    """Return times; those of a model that counts in microseconds by their first six digits."""
+    import polars as pl
+
+    from diffeo.tables.times import parse_times
+
+    if not len(texts.drop_nulls()):
+        return texts.cast(pl.Date if unit == "D" else pl.Datetime("us"))
+    made = parse_times(texts)
+    fine = made is not None and getattr(made.dtype, "time_unit", "") == "ns"
+    return made.dt.cast_time_unit("us") if made is not None and fine and unit == "us" else made
+
+
+def _truths(texts: pl.Series) -> pl.Series:
+    """Return truth values; where some are none, as objects, these being text."""
+    import polars as pl
+
+    from diffeo.tables.numbers import stripped_of
+
+    stripped = stripped_of(texts)
+    lower = stripped.str.to_lowercase()
+    if bool((lower.is_in(["true", "false"]) | lower.is_null()).all()):
+        return lower == "true"
+    known: dict[str | None, bool] = {"true": True, "false": False}
+    cells = zip(stripped.to_list(), lower.to_list(), strict=True)
+    return pl.Series([known.get(low, text) for text, low in cells], dtype=pl.Object)
 
 
 def read_as(model: FlowDensity, path: str) -> pl.DataFrame:
@@ -150,9 +221,9 @@ def unused_in(model: FlowDensity | TableModel, present: Sequence[str]) -> tuple[
     return NumericSchema(tuple(NumericColumn(name) for name in model.order_)).check(present)
 
 
-def scored(model: FlowDensity, frame: pl.DataFrame) -> np.ndarray:
-    """Return log p of each row of a batch."""
-    return model.score_samples(typed_as(model, frame))
+def scored(model: FlowDensity, frame: pl.DataFrame, first_row: int = 1) -> np.ndarray:
+    """Return log p of each row of a batch, whose first row is the table's ``first_row``."""
+    return model.score_samples(typed_as(model, frame, first_row))
 
 
 def samples(model: FlowDensity, rows: int, seed: int) -> Generator[pl.DataFrame]:

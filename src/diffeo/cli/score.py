@@ -136,7 +136,7 @@ def _score(
                     check_finite(values, names, rows + 1, "To score the others, pass --missing keep.")
                 scores = density.score(values)
             else:
-                scores = scored(density, frame)
+                scores = scored(density, frame, rows + 1)
             column = pl.Series("log_prob", scores)
             write(frame.with_columns(column) if append else column.to_frame())
             known = np.flatnonzero(np.isfinite(scores))

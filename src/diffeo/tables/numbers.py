@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 #: Texts that mean "no value" in a delimited file, besides the empty field.
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
+
+#: Digits of a whole number, at most, that it is not a float for.
+_LONGEST = 100
+_DIGITS = Context(prec=2 * _LONGEST)
 
 
 def parse_text(texts: pl.Series) -> pl.Series:
@@ -72,6 +77,38 @@ def whole_or_real(texts: pl.Series) -> pl.Series | None:
 
     parsed = parse_text(texts)
     return None if unreadable(texts, parsed).any() else _whole(texts, parsed, pl.Int64, pl.UInt64)
+
+
+def each_number(texts: pl.Series, decimals: int = 0) -> list[int | float | str | None]:
+    """Return each cell of a column of text by itself: a number, the text where it is none, None if missing.
+
+    A number is in units of 10^−decimals, and an int where it is whole, however long.
+
+    >>> import polars as pl
+    >>> each_number(pl.Series(["2.0", " 9007199254740993", "NA", "x", "1.5"]))
+    [2, 9007199254740993, None, 'x', 1.5]
+    >>> each_number(pl.Series(["1234567890123456789012345678901234567891"]))
+    [1234567890123456789012345678901234567891]
+    >>> each_number(pl.Series(["1.25", "-2"]), decimals=2)
+    [125, -200]
+    """
+    stripped = stripped_of(texts)
+    numbers = parse_text(texts).is_not_null().to_list()
+    return [
+        _number(text, decimals) if number and text is not None else text
+        for text, number in zip(stripped.to_list(), numbers, strict=True)
+    ]
+
+
+def _number(text: str, decimals: int) -> int | float | str:
+    number = Decimal(text)
+    if not number.is_finite() or number.adjusted() >= _LONGEST:
+        return float(number)
+    number = number.scaleb(decimals, _DIGITS)
+    if number == number.to_integral_value():
+        return int(number)
+    # A float that is whole would be another number.
+    return text if float(number).is_integer() else float(number)
 
 
 def _whole(texts: pl.Series, parsed: pl.Series, *dtypes: Any) -> pl.Series:
