@@ -106,6 +106,22 @@ def test_whole_numbers_beyond_the_floats_are_told_apart(diffeo, tmp_path):
     assert pl.read_csv(output)["k"].to_list() == numbers
 
 
+@pytest.mark.parametrize("first", [2**64 - 1, 10**25, 10**45])
+def test_longer_whole_numbers_are_names_too(diffeo, tmp_path, first):
+    frame = pl.DataFrame(
+        {"k": [str(first - k) for k in range(3)] * 30, "a": people()["a"].to_numpy()},
+    )
+    frame.write_csv(tmp_path / "big.csv")
+    fitted = diffeo("fit", tmp_path / "big.csv", "-o", tmp_path / "m", "--max-steps", 1, "--json")
+    assert fitted.json["kinds"]["k"] == "categorical"
+    drawn = tmp_path / "drawn.csv"
+    assert diffeo("sample", tmp_path / "m", "-n", 50, "-o", drawn).code == 0
+    assert set(pl.read_csv(drawn, infer_schema=False)["k"]) == set(frame["k"])
+    text = f"k,a\n{first},0\n{first - 2},0\n{first - 3},0\n5,0\n{first - 1},0\n"
+    known = scores_by_batch(diffeo, tmp_path / "m", tmp_path / "new.csv", text)
+    assert known == [True, True, False, False, True]
+
+
 def test_truth_values_are_read_from_csv(diffeo, tmp_path):
     draws = np.random.default_rng(0)
     frame = pl.DataFrame({"true": draws.choice([True, False], ROWS), "a": draws.normal(size=ROWS)})

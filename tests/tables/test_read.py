@@ -112,6 +112,16 @@ def test_a_number_beyond_float64_is_infinite(tmp_path):
     assert read_table(tmp_path / "t.csv")["a"].to_list() == [float("inf"), float("-inf"), 1.0]
 
 
+@pytest.mark.parametrize("first", [2**64 - 1, 2**64 + 1, -(2**63) - 1, 2**127 - 1, 10**38, 10**45])
+def test_whole_numbers_beyond_int64_are_told_apart(tmp_path, first):
+    numbers = [first, first - 1, first - 2]
+    (tmp_path / "t.csv").write_text("k\n" + "".join(f"{number}\n" for number in numbers) + "NA\n")
+    found = read_table(tmp_path / "t.csv")["k"]
+    assert found.to_list()[:3] == (numbers if first < 2**127 else [str(number) for number in numbers])
+    (tmp_path / "t.csv").write_text(f"k\n{first}\n0.5\n")
+    assert read_table(tmp_path / "t.csv")["k"].to_list() == [float(first), 0.5]
+
+
 BAD = {
     "a missing file": ("missing.csv", None, r"missing\.csv' does not exist"),
     "an unknown extension": ("t.xlsx", b"a", r"extension '\.xlsx'; expected one of \.csv, .*\.npz"),

@@ -44,12 +44,20 @@ def kinds_in(given: Sequence[str] | None) -> dict[str, str]:
 
 def beyond_numbers(frame: pl.DataFrame, names: Sequence[str]) -> str | None:
     """Return why these columns need a density of mixed columns, or None where all are plain numbers."""
+    import polars as pl
+
+    from diffeo.tables.frames.cells import EXACT
+
     for name in names:
         column = frame[name]
         if not column.dtype.is_numeric():
             return f"column {name!r} ({column.dtype}) is not numeric"
         if column.null_count() or (column.dtype.is_float() and column.is_nan().any()):
             return f"column {name!r} has missing values"
+        floats = column.cast(pl.Float64)
+        beyond = column.dtype.is_integer() and bool((floats.abs() >= EXACT).any())
+        if beyond and floats.n_unique() < column.n_unique():
+            return f"column {name!r} holds whole numbers beyond 2^53, which float64 cannot tell apart"
     return None
 
 

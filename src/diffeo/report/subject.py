@@ -332,7 +332,14 @@ def _matrix(data: Any, names: tuple[str, ...]) -> Array:
         if absent:
             raise DataError(f"data lacks the columns {absent}; expected {list(names)}.")
         places = [frame.names.index(name) for name in names]
-    found = np.stack([frame.read(k).numbers() for k in places], 1)
+    cells = [frame.read(k) for k in places]
+    for name, column in zip(names, cells, strict=True):
+        if column.sort not in ("float", "whole", "decimal"):
+            shown = column.sample(~column.missing)
+            raise DataError(
+                f"column {name!r} holds {shown}; expected numbers that float64 can hold: convert them."
+            )
+    found = np.stack([column.numbers() for column in cells], 1)
     if not len(found) or not np.isfinite(found).all():
         what = "no rows" if not len(found) else "missing or infinite values"
         raise DataError(f"data has {what}; expected rows of finite numbers: leave such rows out.")

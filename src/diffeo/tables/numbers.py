@@ -21,6 +21,7 @@ MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 
 #: Digits of a whole number, at most, that it is not a float for.
 _LONGEST = 100
+_INT128 = 2.0**126
 _DIGITS = Context(prec=2 * _LONGEST)
 
 
@@ -51,11 +52,15 @@ def unreadable(texts: pl.Series, parsed: pl.Series) -> pl.Series:
 def typed(texts: pl.Series) -> pl.Series:
     """Return a column of text as Int64 or Float64 if all of its values are numbers, else as it is.
 
-    If all are dates in the one form of :mod:`diffeo.tables.times`, as Date or Datetime.
+    Whole numbers that Int64 does not hold are UInt64 or Int128, and text where these do not hold them: as
+    Float64 different ones would be the same. If all are dates in the one form of
+    :mod:`diffeo.tables.times`, the column is Date or Datetime.
 
     >>> import polars as pl
     >>> typed(pl.Series(["1", None, "2"])).dtype, typed(pl.Series(["1", "x"])).dtype
     (Int64, String)
+    >>> typed(pl.Series(["18446744073709551615"])).dtype, typed(pl.Series(["-1", "1" + 20 * "0"])).dtype
+    (UInt64, Int128)
     """
     import polars as pl
 
@@ -63,7 +68,11 @@ def typed(texts: pl.Series) -> pl.Series:
     if unreadable(texts, parsed).any():
         times = parse_times(stripped_of(texts))
         return texts if times is None else times
-    return _whole(texts, parsed, pl.Int64)
+    found = _whole(texts, parsed, pl.Int64, pl.UInt64, pl.Int128)
+    if found.dtype.is_float() and bool((parsed.abs() > _INT128).any()):
+        whole = stripped_of(texts).drop_nulls().str.contains(r"^[+-]?\d+$").all()
+        return texts if whole else found
+    return found
 
 
 def whole_or_real(texts: pl.Series) -> pl.Series | None:

@@ -19,7 +19,8 @@ def read_table(path: str | PathLike[str]) -> pl.DataFrame:
     r"""Return a whole table: CSV, TSV, Parquet, Arrow, NPY or NPZ by extension; ``-`` is CSV on stdin.
 
     The columns of an array are named x0, x1, …; of a delimited file, a column whose every value is a
-    number is Int64 or Float64, one whose every value is an ISO date (2024-03-01) or time (2024-03-01
+    number is Int64 or Float64 (UInt64 or Int128 for whole numbers beyond Int64, which floats would merge,
+    and text beyond these), one whose every value is an ISO date (2024-03-01) or time (2024-03-01
     09:30; 2024-03-01T09:30+01:00, which is read in UTC) is Date or Datetime, and any other is text.
 
     Raises:
