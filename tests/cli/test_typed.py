@@ -11,6 +11,8 @@ import pytest
 
 from diffeo import FlowDensity
 
+from .conftest import QUICK
+
 ROWS = 90
 
 
@@ -83,6 +85,24 @@ def test_labels_of_numbers_and_mixed_ones_are_drawn(diffeo, tmp_path):
     assert drawn.schema == {"number": pl.Int64, "mixed": pl.String, "second": pl.Datetime("ms")}
     assert drawn["second"].min() >= datetime.datetime(2024, 1, 1)
     assert drawn["second"].max() <= datetime.datetime(2024, 1, 1, 0, 1)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", ">f4"])
+def test_an_atom_is_met_in_an_array_of_less_precision(diffeo, tmp_path, dtype):
+    draws = np.random.default_rng(0)
+    x = draws.normal(size=(ROWS, 2))
+    x[::2, 0] = 0.1
+    wide = pl.DataFrame(x, schema=["x0", "x1"])
+    kinds = {"x0": {"kind": "continuous", "atoms": (0.1,)}}
+    model = FlowDensity("gaussian", max_steps=1, random_state=0, kinds=kinds).fit(wide)
+    model.save(tmp_path / "m")
+    np.save(tmp_path / "x.npy", x.astype(dtype))
+    out = tmp_path / "s.csv"
+    assert diffeo("score", tmp_path / "m", tmp_path / "x.npy", "-o", out, "--append").code == 0
+    found = pl.read_csv(out)["log_prob"].to_numpy()
+    assert found == pytest.approx(model.score_samples(wide), abs=0.02)
+    assert diffeo("fit", tmp_path / "x.npy", "-o", tmp_path / "flow", *QUICK).code == 0
+    assert diffeo("score", tmp_path / "flow", tmp_path / "x.npy", "-o", out).code == 0
 
 
 def test_lengths_of_time_are_refused_as_text(diffeo, tmp_path):

@@ -54,6 +54,18 @@ def test_a_vector_is_one_column_and_a_structured_array_has_names(tmp_path):
     assert read_table(tmp_path / "s.npy").columns == ["a", "b"]
 
 
+@pytest.mark.parametrize("dtype", ["<f2", ">f2", "<f4", ">f4", "<f8", ">f8", "g", ">i2", "?"])
+@pytest.mark.parametrize("extension", ["npy", "npz"])
+def test_an_array_keeps_its_precision_whatever_its_byte_order(tmp_path, dtype, extension):
+    values = np.array([[0.1, 2.0], [0.5, -3.0]]).astype(dtype)
+    path = tmp_path / f"a.{extension}"
+    np.save(path, values) if extension == "npy" else np.savez(path, X=values)
+    found = read_table(path)
+    assert found.to_numpy().tolist() == values.tolist()
+    if values.dtype.itemsize in (4, 8) and values.dtype.kind == "f":
+        assert found.dtypes == [{4: pl.Float32, 8: pl.Float64}[values.dtype.itemsize]] * 2
+
+
 def test_standard_input_is_csv(monkeypatch, frame):
     standard_input(monkeypatch, frame.write_csv().encode())
     assert read_table("-").equals(frame)

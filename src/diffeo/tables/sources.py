@@ -93,10 +93,17 @@ class _Array:
             columns: dict[str, Any] = {}
             for k, name in enumerate(self.names):
                 column = part[name] if part.dtype.names else part[:, k]
-                # polars knows neither half precision of old nor foreign byte orders.
-                plain = np.float64 if column.dtype.kind == "f" else column.dtype.newbyteorder("=")
-                columns[name] = np.ascontiguousarray(column, dtype=plain)
+                columns[name] = np.ascontiguousarray(column, dtype=_known(column.dtype))
             yield pl.DataFrame(columns)
+
+
+def _known(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return what polars knows of a dtype: its own byte order; an older one has no half precision."""
+    import polars as pl
+
+    sizes = (4, 8) if not hasattr(pl, "Float16") else (2, 4, 8)
+    known = dtype.kind != "f" or dtype.itemsize in sizes
+    return dtype.newbyteorder("=") if known else np.dtype(np.float64)
 
 
 _TEXT = (".csv", ".tsv")
