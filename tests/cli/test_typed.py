@@ -262,3 +262,11 @@ def test_digits_that_a_model_of_microseconds_does_not_count_depend_on_no_batch(d
     text = "at,a\n" + "".join(f"{at},0.5\n" for at in (days[0], frame["at"][2], days[2], days[1]))
     known = scores_by_batch(diffeo, tmp_path / "m", tmp_path / "new.csv", text)
     assert known == [True, True, False, True]
+
+
+def test_every_drawn_row_of_a_single_column_with_holes_is_scored(diffeo, tmp_path):
+    values = np.where(np.arange(ROWS) % 3 == 0, np.nan, people()["a"])
+    _, path = saved(pl.DataFrame({"a": values}), tmp_path)
+    assert diffeo("sample", path, "-n", 20, "-o", tmp_path / "rows.csv").code == 0
+    scored = diffeo("score", path, tmp_path / "rows.csv", "-o", tmp_path / "s.csv", "--json")
+    assert scored.json["rows"] == 20

@@ -96,6 +96,26 @@ def test_csv_dialects_and_block_sizes_agree(tmp_path, monkeypatch, content, bloc
     assert table.dtypes == [pl.Int64, pl.Float64]
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("block", [4, 5, 7, 2**20])
+def test_blank_lines_are_missing_values_of_a_single_column(tmp_path, monkeypatch, block, end):
+    monkeypatch.setattr(delimited.Delimited.__init__, "__defaults__", (block,))
+    lines = b'\n\n"a"\n\n1\n\n\n2.5\n""\n3\n\n\n'
+    (tmp_path / "t.csv").write_bytes(lines.replace(b"\n", end))
+    assert read_table(tmp_path / "t.csv")["a"].to_list() == [None, 1, None, None, 2.5, None, 3]
+    assert sum(part.height for part in iter_batches(tmp_path / "t.csv", ["a"], rows=2)) == 7
+
+
+@pytest.mark.parametrize("values", [[1.5, None, float("nan"), 2.0, None], ["x", None, None, "NA", None]])
+def test_a_single_column_with_holes_is_read_back_as_it_was_written(tmp_path, values):
+    column = pl.Series("a", values, strict=False)
+    with open_writer(tmp_path / "t.csv") as write:
+        write(column.to_frame()[:2])
+        write(column.to_frame()[2:])
+    found = read_table(tmp_path / "t.csv")["a"]
+    assert found.to_list() == (column.fill_nan(None) if column.dtype.is_float() else column).to_list()
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -4,6 +4,9 @@ The text is cut at line ends outside quotes, each block is checked (UTF-8, the s
 every row) and then parsed by polars as text. Which columns are numbers is decided from all of their
 values, later. A byte order mark, Windows line ends, quoted numbers and blank lines are all understood;
 the separator is the comma or, where the header has none, the semicolon, tab or bar that it does have.
+
+Blank lines are no rows, with one exception: of a file of one column, whose empty field is a blank line,
+those between the header and the last row are missing values. So is "" there, which can also be last.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ class Delimited:
 
     def __init__(self, file: IO[bytes], shown: str, block: int = BLOCK) -> None:
         self._file, self._shown, self._block = file, shown, block
-        self._rest, self._ended = b"", False
+        self._rest, self._ended, self._blank = b"", False, 0
         start = file.read(block)
         if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
             raise DataError(f"{shown} is UTF-16 text; expected UTF-8: save it as that and try again.")
@@ -88,7 +91,8 @@ class Delimited:
                     f"{self._shown} cannot be parsed at rows {row} to {row + fields.size - 1}: "
                     f"{str(error).splitlines()[0]}. Is a quote misplaced there?"
                 ) from error
-            yield frame
+            # Of one column, "" is how pandas and diffeo write what is missing.
+            yield frame if frame.width > 1 else frame.select(pl.all().replace("", None))
             row += fields.size
 
     def _line_ends(self, text: bytes) -> bytes:
@@ -123,7 +127,10 @@ class Delimited:
         return self._rest[(int(ends[k - 1]) + 1 if k else 0) : int(ends[k])]
 
     def _take(self, row: int) -> tuple[bytes | None, np.ndarray]:
-        """Return the complete rows at hand, without blank lines, and each one's number of fields."""
+        """Return the complete rows at hand, and each one's number of fields.
+
+        They are without blank lines, those aside that are missing values of a single column.
+        """
         none = np.zeros(0, np.int64)
         while True:
             ends = _row_ends(self._rest)
@@ -146,12 +153,24 @@ class Delimited:
             ends = _row_ends(text)
         starts = np.concatenate([[0], ends[:-1] + 1])
         blank = starts == ends
-        if blank.any():
+        if len(self.names) == 1:
+            text = self._with_holes(text, ends, np.flatnonzero(~blank))
+            ends = _row_ends(text)
+        elif blank.any():
             text = np.delete(np.frombuffer(text, np.uint8), ends[blank]).tobytes()
             ends = _row_ends(text)
         separators = _outside_quotes(text, ord(self.separator))
         before = np.concatenate([[0], np.searchsorted(separators, ends)])
         return text, np.diff(before) + 1
+
+    def _with_holes(self, text: bytes, ends: np.ndarray, filled: np.ndarray) -> bytes:
+        """Return lines up to the last that is filled; blank ones after it wait for another that is."""
+        before, last = self._blank, int(filled[-1]) if filled.size else -1
+        self._blank = len(ends) - 1 - last
+        if last < 0:
+            self._blank += before
+            return b""
+        return b"\n" * before + text[: int(ends[last]) + 1]
 
     def _decoded(self, text: bytes) -> str:
         try:

@@ -21,7 +21,8 @@ def read_table(path: str | PathLike[str]) -> pl.DataFrame:
     The columns of an array are named x0, x1, …; of a delimited file, a column whose every value is a
     number is Int64 or Float64 (UInt64 or Int128 for whole numbers beyond Int64, which floats would merge,
     and text beyond these), one whose every value is an ISO date (2024-03-01) or time (2024-03-01
-    09:30; 2024-03-01T09:30+01:00, which is read in UTC) is Date or Datetime, and any other is text.
+    09:30; 2024-03-01T09:30+01:00, which is read in UTC) is Date or Datetime, and any other is text. Of a
+    single column, a blank line above the last row is a missing value.
 
     Raises:
         DataError: the file is missing, empty, has a header only, repeats a name, has ragged rows, or is

@@ -55,7 +55,8 @@ def open_writer(path: str | PathLike[str]) -> Generator[Writer]:
     """Open a table for writing: CSV, TSV, Parquet, Arrow or NPY by extension; ``-`` is CSV on stdout.
 
     The file appears under its name when the block ends, whole; if the block raises, what was there before
-    is untouched. In CSV and Parquet a NaN is written as a missing value.
+    is untouched. In CSV and Parquet a NaN is written as a missing value, which in a CSV of one column is ""
+    and not a blank line, that readers leave out.
 
     Raises:
         ConfigError: the extension is not one of these.
@@ -109,7 +110,8 @@ class _Delimited:
                 "output format: choose .parquet or .arrow."
             )
         plain = frame.with_columns(cs.float().fill_nan(None))
-        text = plain.write_csv(include_header=not self._begun, separator=self._separator)
+        empty = '""' if frame.width == 1 else None
+        text = plain.write_csv(include_header=not self._begun, separator=self._separator, null_value=empty)
         # Written by Python, so that a closed pipe is the BrokenPipeError that it is.
         self._file.write(text.encode())
         self._begun = True
