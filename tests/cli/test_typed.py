@@ -270,3 +270,46 @@ def test_every_drawn_row_of_a_single_column_with_holes_is_scored(diffeo, tmp_pat
     assert diffeo("sample", path, "-n", 20, "-o", tmp_path / "rows.csv").code == 0
     scored = diffeo("score", path, tmp_path / "rows.csv", "-o", tmp_path / "s.csv", "--json")
     assert scored.json["rows"] == 20
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+@pytest.mark.parametrize("architecture", ["mixed", "flow"])
+def test_appended_columns_are_those_of_the_file(diffeo, tmp_path, architecture, size):
+    path = tmp_path / "m"
+    if architecture == "mixed":
+        table = people()[["a", "count"]].assign(zip=np.arange(ROWS) % 2 + 1234)
+        FlowDensity("gaussian", max_steps=1, kinds={"zip": "categorical"}).fit(table).save(path)
+        odd, missing = "x", ()
+    else:
+        people()[["a", "count"]].assign(zip=np.arange(ROWS) % 7 + 1234).to_csv(tmp_path / "t.csv")
+        options = ("-o", path, "--columns", "a,count,zip", *QUICK)
+        assert diffeo("fit", tmp_path / "t.csv", *options).code == 0
+        odd, missing = "NA", ("--missing", "keep")
+    lines = [
+        "note,zip,count,a",
+        f" 007,01234,0,{0.5}",
+        f'"1,5",{odd},3,1e0',
+        ",1235,02, 2.50",
+        '"",1234,1,3',
+    ]
+    (tmp_path / "new.csv").write_text("\n".join([*lines, ""]))
+    options = ("--append", "--batch-rows", size, *missing)
+    for name in ("out.csv", "out.parquet"):
+        said = diffeo("score", path, tmp_path / "new.csv", "-o", tmp_path / name, *options)
+        assert said.code == 0, said.err
+    written = (tmp_path / "out.csv").read_text().splitlines()
+    assert [line.rpartition(",")[0] for line in written] == lines
+    kept = pl.read_parquet(tmp_path / "out.parquet")
+    assert kept["note"].to_list() == [" 007", "1,5", None, ""]
+    assert kept["a"].to_list() == [0.5, 1.0, 2.5, 3.0]
+    assert kept.schema["zip"] == (pl.String if architecture == "mixed" else pl.Float64)
+
+
+def test_lists_are_refused_as_text(diffeo, tmp_path):
+    _, path = saved(people()[["a", "count"]], tmp_path)
+    rows = tmp_path / "rows.parquet"
+    pl.from_pandas(people()[["a", "count"]]).with_columns(tags=pl.lit([1, 2])).write_parquet(rows)
+    said = diffeo("score", path, rows, "-o", tmp_path / "s.csv", "--append")
+    assert said.code == 2
+    assert "column 'tags' holds values of type List(Int" in said.err
+    assert diffeo("score", path, rows, "-o", tmp_path / "s.parquet", "--append").code == 0

@@ -90,6 +90,14 @@ def columns_read(model: FlowDensity) -> list[str]:
     return [c.name for c in model.schema_.columns if _sort(c) == "number" and not _exact(c)]
 
 
+def amounts_in(model: FlowDensity) -> list[str]:
+    """Return the columns that are read as numbers, or else refused."""
+    from diffeo.tables.columns.levels import LevelCoding
+
+    levels = {c.name for c in model.schema_.columns if isinstance(c.coding, LevelCoding)}
+    return [name for name in columns_read(model) if name not in levels]
+
+
 def _exact(column: Column) -> bool:
     """Return whether a column's labels are decimals, or whole numbers that float64 cannot tell apart."""
     from diffeo.tables.frames.cells import EXACT

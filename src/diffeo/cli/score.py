@@ -39,7 +39,12 @@ def score(
         ),
     ] = Missing.refuse,
     append: Annotated[
-        bool, typer.Option("--append", help="Write the columns of the data too, before log_prob.")
+        bool,
+        typer.Option(
+            "--append",
+            help="Write the columns of the data too, before log_prob; from text to text as they are "
+            "written.",
+        ),
     ] = False,
     batch_rows: Annotated[int, typer.Option(min=1, help="Rows read and scored at a time.")] = _BATCH,
     draws: Annotated[
@@ -108,7 +113,8 @@ def _score(
     from diffeo.cli.model_file import load_density
     from diffeo.errors import DataError
     from diffeo.tables import TableModel, iter_batches, listed, open_writer
-    from diffeo.tables.numbers import check_finite, to_numbers
+    from diffeo.tables.numbers import check_finite, to_numbers, with_numbers
+    from diffeo.tables.sources import is_delimited
     from diffeo.tables.write import check_writable
 
     _check_ways(as_json, output)
@@ -121,7 +127,8 @@ def _score(
     lowest: list[tuple[float, int]] = []
     unused: tuple[str, ...] = ()
     with counting("scoring") as advance, open_writer(output) as write:
-        for frame in iter_batches(data, names, batch_rows):
+        for given in iter_batches(data, (), batch_rows):
+            frame = with_numbers(given, names) if is_delimited(data) else given
             if rows == 0:
                 unused = unused_in(density, frame.columns)
                 if unused and not append:
@@ -138,7 +145,9 @@ def _score(
             else:
                 scores = scored(density, frame, rows + 1)
             column = pl.Series("log_prob", scores)
-            write(frame.with_columns(column) if append else column.to_frame())
+            if append and is_delimited(data):
+                given = with_numbers(given, _appended(density, output))
+            write(given.with_columns(column) if append else column.to_frame())
             known = np.flatnonzero(np.isfinite(scores))
             total, finite = total + float(scores[known].sum()), finite + len(known)
             ranked = np.argsort(np.where(np.isnan(scores), np.inf, scores), kind="stable")[:_LOWEST]
@@ -155,6 +164,22 @@ def _score(
         "output": output,
         "seconds": time.perf_counter() - started,
     }
+
+
+def _appended(density: Any, output: str) -> list[str]:
+    """Return the columns of text that are written as numbers: to a format that has any, the amounts.
+
+    Labels stay text, whose batches might be of different types, but in an array, which has no text.
+    """
+    from diffeo.cli.any_table import amounts_in, columns_read
+    from diffeo.tables import TableModel
+    from diffeo.tables.sources import is_delimited
+
+    if is_delimited(output):
+        return []
+    if isinstance(density, TableModel):
+        return list(density.schema.names)
+    return columns_read(density) if output.lower().endswith(".npy") else amounts_in(density)
 
 
 def _check_ways(as_json: bool, output: str) -> None:

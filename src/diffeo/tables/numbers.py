@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,20 @@ def unreadable(texts: pl.Series, parsed: pl.Series) -> pl.Series:
     """Return where a text is neither a number nor a sign that there is no value."""
     present = texts.is_not_null() & ~texts.str.strip_chars().is_in(MISSING).fill_null(True)
     return present & parsed.is_null()
+
+
+def with_numbers(frame: pl.DataFrame, numeric: Collection[str]) -> pl.DataFrame:
+    """Return a frame of text with these columns as numbers; one that holds something else stays text.
+
+    >>> import polars as pl
+    >>> frame = pl.DataFrame({"a": ["1", "NA"], "b": ["01", "x"]})
+    >>> with_numbers(frame, ["a", "b"]).to_dict(as_series=False)
+    {'a': [1.0, None], 'b': ['01', 'x']}
+    """
+    columns = {name: parse_text(frame[name]) for name in frame.columns if name in numeric}
+    return frame.with_columns(
+        [parsed for name, parsed in columns.items() if not unreadable(frame[name], parsed).any()]
+    )
 
 
 def typed(texts: pl.Series) -> pl.Series:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from diffeo.errors import DataError, a_path, at_least
 from diffeo.tables.numbers import typed
-from diffeo.tables.sources import open_source
+from diffeo.tables.sources import is_delimited, open_source
 
 if TYPE_CHECKING:
     import polars as pl
@@ -42,7 +42,7 @@ def read_table(path: str | PathLike[str]) -> pl.DataFrame:
         if not sum(frame.height for frame in frames):
             raise DataError(_no_rows(given, source.names))
         whole = pl.concat(frames)
-    if str(given) == "-" or Path(given).suffix.lower() in (".csv", ".tsv"):
+    if is_delimited(given):
         whole = whole.with_columns([typed(column) for column in whole])
     return whole
 

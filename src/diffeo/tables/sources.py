@@ -12,7 +12,7 @@ import numpy as np
 
 from diffeo.errors import DataError, did_you_mean
 from diffeo.tables.delimited import Delimited
-from diffeo.tables.numbers import parse_text, unreadable
+from diffeo.tables.numbers import with_numbers
 from diffeo.tables.numeric_schema import check_names, listed
 
 if TYPE_CHECKING:
@@ -39,14 +39,8 @@ class _Text:
     def frames(self, rows: int, numeric: Collection[str]) -> Generator[pl.DataFrame]:
         for block in self._text.blocks():
             for frame in block.iter_slices(rows):
-                parsed: list[pl.Series] = []
-                for name in self.names:
-                    texts = frame[name]
-                    numbers = parse_text(texts) if name in numeric else texts
-                    # A column with something unreadable stays text, which to_numbers then quotes.
-                    keep = name in numeric and not unreadable(texts, numbers).any()
-                    parsed.append(numbers if keep else texts)
-                yield frame.with_columns(parsed)
+                # A column with something unreadable stays text, which to_numbers then quotes.
+                yield with_numbers(frame, numeric)
 
 
 class _Lazy:
@@ -109,6 +103,15 @@ def _known(dtype: np.dtype[Any]) -> np.dtype[Any]:
 _TEXT = (".csv", ".tsv")
 _ARROW = (".arrow", ".feather", ".ipc")
 EXTENSIONS = (*_TEXT, ".parquet", *_ARROW, ".npy", ".npz")
+
+
+def is_delimited(path: str | Path) -> bool:
+    """Return whether a table is text: its columns are, until somebody knows what they hold.
+
+    >>> is_delimited("-"), is_delimited("a.TSV"), is_delimited("a.npy")
+    (True, True, False)
+    """
+    return str(path) == "-" or Path(path).suffix.lower() in _TEXT
 
 
 @contextlib.contextmanager

@@ -103,12 +103,15 @@ class _Delimited:
         import polars as pl
         import polars.selectors as cs
 
-        spans = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.Duration)]
-        if spans:
-            raise ConfigError(
-                f"column {spans[0]!r} holds lengths of time, which delimited text cannot; expected another "
-                "output format: choose .parquet or .arrow."
-            )
+        for name, dtype in frame.schema.items():
+            kept = "lengths of time" if isinstance(dtype, pl.Duration) else ""
+            if dtype.is_nested() or isinstance(dtype, pl.Binary | pl.Object):
+                kept = f"values of type {dtype}"
+            if kept:
+                raise ConfigError(
+                    f"column {name!r} holds {kept}, which delimited text cannot; expected another output "
+                    "format: choose .parquet or .arrow."
+                )
         plain = frame.with_columns(cs.float().fill_nan(None))
         empty = '""' if frame.width == 1 else None
         text = plain.write_csv(include_header=not self._begun, separator=self._separator, null_value=empty)
