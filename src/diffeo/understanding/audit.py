@@ -196,7 +196,8 @@ def audit(
         data: the rows, with the columns of the model and the group's.
         group: the column of groups; a number is taken as categories.
         outcome: a column whose difference between groups is asked for where all others are alike.
-        population: the share that each group should have, by label; without it shares are only told.
+        population: the share that each group should have, by label (a date or its text, as 2024-03-09);
+            without it shares are only told.
         sets: sets of columns to ask, together, what they tell of the group; all columns always are.
         level: see above.
         architecture: of the densities inside, as ``FlowDensity`` has it.
