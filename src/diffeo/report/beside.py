@@ -24,14 +24,17 @@ def compare_columns(draft: Draft) -> None:
     """Write the section on columns and pairs."""
     section = draft.section("columns", "Columns and pairs: data over model")
     rows, draws = draft.rows.columns, draft.subject.draws.columns
-    found = marginals(rows, draws, seed=draft.seed)
+    shown = draft.subject.shown
+    found = marginals(rows, draws, seed=draft.seed, shown=shown)
     draft.find(section, "marginals", found)
     right = all(one.p > LEVEL for one in (*found.columns, *found.pairs))
     draft.say("good" if right else "look", found.in_words())
     for k, column in enumerate(found.columns[:_COLUMNS]):
         said = column.said if column.p <= LEVEL else "alike, to within chance"
         name = column.name
-        section.drawings.append(figures.of_column(f"column{k}", name, rows[name], draws[name], said))
+        section.drawings.append(
+            figures.of_column(f"column{k}", name, rows[name], draws[name], said, shown.get(name))
+        )
     if len(found.columns) > _COLUMNS:
         section.words.append(f"The {_COLUMNS} columns that are farthest apart are drawn.")
     if found.pairs:

@@ -187,8 +187,11 @@ def _payload(draft: Draft) -> dict[str, Any]:
     names = [name for name, values in rows.items() if numeric(values)][:_PAIRED]
     payload: dict[str, Any] = {"pairs": None, "moulding": None}
     if len(names) > 1:
+        shown = draft.subject.shown
         payload["pairs"] = {
-            "columns": names,
+            "columns": [
+                f"{name} (seconds from {shown[name](0.0)})" if name in shown else name for name in names
+            ],
             "rows": [_rounded(rows[name]) for name in names],
             "draws": [_rounded(draws[name]) for name in names],
         }

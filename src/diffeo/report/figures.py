@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
@@ -19,10 +19,20 @@ Array = NDArray[np.float64]
 _BINS, _STEPS, _LEVELS = 24, 30, 12
 
 
-def of_column(key: str, name: str, rows: NDArray[Any], draws: NDArray[Any], said: str) -> Drawing:
-    """Draw one column: the share of rows, and of draws, in each bin or level."""
+def of_column(
+    key: str,
+    name: str,
+    rows: NDArray[Any],
+    draws: NDArray[Any],
+    said: str,
+    shown: Callable[[float], str] | None = None,
+) -> Drawing:
+    """Draw one column: the share of rows, and of draws, in each bin or level.
+
+    Numbers that are times are ``shown`` as such.
+    """
     if rows.dtype.kind == "f":
-        labels, own, other, holes = _binned(rows, draws)
+        labels, own, other, holes = _binned(rows, draws, shown)
     else:
         labels, own, other = _levels(rows, draws)
         holes = ""
@@ -62,7 +72,21 @@ def _with_edges(plot: Plot, labels: Sequence[str]) -> Plot:
     return plot
 
 
-def _binned(rows: NDArray[Any], draws: NDArray[Any]) -> tuple[list[str], Array, Array, str]:
+def _named(values: Array, shown: Callable[[float], str] | None) -> list[str]:
+    """Return numbers as text; times as days, or to the minute, where these differ."""
+    if shown is None:
+        return [f"{value:.4g}" for value in values]
+    texts = [shown(float(value)) for value in values]
+    for length in (10, 16):
+        short = [text[:length] for text in texts]
+        if len(set(short)) == len(texts):
+            return short
+    return texts
+
+
+def _binned(
+    rows: NDArray[Any], draws: NDArray[Any], shown: Callable[[float], str] | None
+) -> tuple[list[str], Array, Array, str]:
     own, other = rows[np.isfinite(rows)], draws[np.isfinite(draws)]
     share = (
         f"missing in {100 * (1 - len(own) / len(rows)):.1f} % of the rows" if len(own) < len(rows) else ""
@@ -72,13 +96,13 @@ def _binned(rows: NDArray[Any], draws: NDArray[Any]) -> tuple[list[str], Array, 
     values = np.unique(own)
     if len(values) <= _STEPS:
         edges = np.concatenate([[-np.inf], (values[1:] + values[:-1]) / 2, [np.inf]])
-        labels = [f"{value:.4g}" for value in values]
+        labels = _named(values, shown)
     else:
         low, high = np.quantile(np.concatenate([own, other]) if len(other) else own, [0.002, 0.998])
         if not low < high:
             low, high = float(own.min()), float(own.max())
         inner = np.linspace(low, high, _BINS + 1)
-        labels = [f"{a:.4g} … {b:.4g}" for a, b in itertools.pairwise(inner)]
+        labels = [f"{a} … {b}" for a, b in itertools.pairwise(_named(inner, shown))]
         edges = np.concatenate([[-np.inf], inner[1:-1], [np.inf]])
     counted = [np.histogram(v, edges)[0] / max(len(all_), 1) for v, all_ in ((own, rows), (other, draws))]
     return labels, counted[0], counted[1], share

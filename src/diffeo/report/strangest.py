@@ -64,14 +64,17 @@ def _why(draft: Draft, k: int) -> str:
     """Return which cells of a row are unusual: those with the largest residuals, or the first ones."""
     columns, rows = draft.subject.columns, draft.rows
     if draft.subject.density is None or rows.residuals is None:
-        return ", ".join(f"{name} = {_cell(rows.columns[name][k])}" for name in columns[:_CELLS])
+        return ", ".join(f"{name} = {_cell(draft, name, k)}" for name in columns[:_CELLS])
     z = np.nan_to_num(rows.residuals[k])
     order = np.argsort(-np.abs(z))[:_CELLS].tolist()
     worst = [j for j in order if abs(z[j]) > _UNUSUAL] or order[:1]
-    return ", ".join(f"{columns[j]} = {_cell(rows.columns[columns[j]][k])} ({z[j]:+.1f} σ)" for j in worst)
+    return ", ".join(f"{columns[j]} = {_cell(draft, columns[j], k)} ({z[j]:+.1f} σ)" for j in worst)
 
 
-def _cell(value: Any) -> str:
+def _cell(draft: Draft, name: str, k: int) -> str:
+    value: Any = draft.rows.columns[name][k]
     if value is None or value != value:
         return "missing"
+    if name in draft.subject.shown:
+        return draft.subject.shown[name](float(value))
     return f"{value:.6g}" if isinstance(value, float) else f"{value!s:.40}"

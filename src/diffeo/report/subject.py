@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,10 @@ from diffeo.estimator.joint import JointDensity
 from diffeo.flows import Flow
 from diffeo.tables import TableModel
 from diffeo.tables.columns.levels import LevelCoding
+from diffeo.tables.columns.times import TimeCoding
 from diffeo.tables.frames import open_frame
 from diffeo.tables.variable import Encoded, numbers_of
+from diffeo.understanding.groups import as_label, labels_of_cells
 
 Array = NDArray[np.float64]
 
@@ -91,6 +94,7 @@ class Subject:
         digest: SHA-256 of the encoded rows.
         density: the estimator, which can be asked more; None for a flow.
         tables: makes a table of rows, by their numbers among ``rows``.
+        shown: of columns of dates and times: what a number of theirs is, as text.
         folds: whether held-out rows were scored by models of one fold each, and the density is their mean.
         together: columns that are modelled together, by flows: their residuals are latent numbers.
     """
@@ -111,6 +115,7 @@ class Subject:
     tables: Callable[[NDArray[np.int64]], Any] | None = None
     together: tuple[str, ...] = ()
     folds: bool = False
+    shown: Mapping[str, Callable[[float], str]] = field(default_factory=dict[str, Callable[[float], str]])
 
 
 def subject_of(model: Any, data: Any, *, seed: int = 0, most: int = MOST) -> Subject:
@@ -160,7 +165,12 @@ def _of_density(model: FlowDensity, data: Any, seed: int, most: int) -> Subject:
         )
     joint, schema = density.joint, density.schema
     names = tuple(density.order)
-    labels = {c.name: c.coding.labels for c in schema.columns if isinstance(c.coding, LevelCoding)}
+    labels = {c.name: _labels(c.coding) for c in schema.columns if isinstance(c.coding, LevelCoding)}
+    shown = {
+        c.name: partial(_time, c.coding)
+        for c in schema.columns
+        if isinstance(c.coding, TimeCoding) and c.coding.sort == "datetime"
+    }
 
     def made(encoded: Encoded, index: NDArray[np.int64]) -> Rows:
         columns: dict[str, NDArray[Any]] = {}
@@ -170,8 +180,7 @@ def _of_density(model: FlowDensity, data: Any, seed: int, most: int) -> Subject:
             if variable.numeric:
                 columns[variable.name] = numbers_of(variable, state, value)
             else:
-                known = [str(label) for label in labels.get(variable.name, ())]
-                table = np.array([*known[: variable.levels], None, None], dtype=object)
+                table = np.array([*labels.get(variable.name, ()), None, None], dtype=object)
                 columns[variable.name] = table[np.where(state < 0, -1, np.minimum(state, variable.levels))]
             parts.append(_as_numbers(variable.numeric, columns[variable.name], state))
         return Rows(
@@ -235,7 +244,19 @@ def _of_density(model: FlowDensity, data: Any, seed: int, most: int) -> Subject:
         tables,
         tuple(joint.variables[k].name for k in joint.plain) if len(joint.plain) > 1 else (),
         _of_folds(joint),
+        shown,
     )
+
+
+def _labels(coding: LevelCoding) -> list[str | None]:
+    """Return the levels as text."""
+    levels = np.arange(len(coding.labels))
+    return labels_of_cells(coding.decode(levels, np.full(len(levels), np.nan)))
+
+
+def _time(coding: TimeCoding, number: float) -> str:
+    """Return what a number of a column of times is, as text."""
+    return str(labels_of_cells(coding.decode(np.zeros(1, np.int64), np.array([number])))[0])
 
 
 def _of_folds(joint: JointDensity) -> bool:
@@ -361,9 +382,4 @@ def labels_of(table: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
             f"group={name!r} is no column of the model; expected one of {', '.join(map(repr, table))}."
             f"{did_you_mean(name, table)}"
         )
-    return np.array(
-        [
-            "(missing)" if v is None or v != v else f"{v:g}" if isinstance(v, float) else str(v)
-            for v in table[name].tolist()
-        ]
-    )
+    return np.array(["(missing)" if v is None or v != v else as_label(v) for v in table[name].tolist()])

@@ -8,7 +8,7 @@ compared by the total variation of the shares of cells.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +113,12 @@ class Marginals(Finding):
 
 
 def marginals(
-    rows: Mapping[str, Any], draws: Mapping[str, Any], *, pairs_of: int = 25, seed: int = 0
+    rows: Mapping[str, Any],
+    draws: Mapping[str, Any],
+    *,
+    pairs_of: int = 25,
+    seed: int = 0,
+    shown: Mapping[str, Callable[[float], str]] | None = None,
 ) -> Marginals:
     """Compare rows with draws, column by column and pair by pair.
 
@@ -122,6 +127,7 @@ def marginals(
         draws: the same columns, drawn from the model.
         pairs_of: columns whose pairs are compared, those farthest apart, at most.
         seed: of the order of ties in rounded numbers.
+        shown: how the numbers of some columns are told, as of those that are times.
 
     Raises:
         ConfigError: the columns are not the same.
@@ -143,7 +149,8 @@ def marginals(
     model = {name: _as_column(values) for name, values in draws.items()}
     if not data or not len(next(iter(data.values()))) or not len(next(iter(model.values()))):
         raise DataError("there are no columns or no rows to compare; expected at least one of each.")
-    found = [_column(name, data[name], model[name]) for name in data]
+    told = dict(shown or {})
+    found = [_column(name, data[name], model[name], told.get(name, _three)) for name in data]
     raised = holm(np.array([p for _, p in found]))
     columns = [
         OfColumn(one.name, one.numeric, one.distance, float(p), one.said)
@@ -177,7 +184,13 @@ def _missing(column: NDArray[Any]) -> NDArray[np.bool_]:
     return np.array([value is None for value in column], bool)
 
 
-def _column(name: str, data: NDArray[Any], model: NDArray[Any]) -> tuple[OfColumn, float]:
+def _three(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def _column(
+    name: str, data: NDArray[Any], model: NDArray[Any], text: Callable[[float], str]
+) -> tuple[OfColumn, float]:
     """Return how one column compares, and its p-value before correction."""
     from scipy.stats import ks_2samp
 
@@ -199,22 +212,24 @@ def _column(name: str, data: NDArray[Any], model: NDArray[Any]) -> tuple[OfColum
         p = min(1.0, 2 * min(p, p_holes))
     if off > apart:
         return OfColumn(name, True, float(off), p, _of_holes(holes, drawn)), p
-    return OfColumn(name, True, apart, p, _of_numbers(own, other)), p
+    return OfColumn(name, True, apart, p, _of_numbers(own, other, text)), p
 
 
 def _of_holes(holes: NDArray[np.bool_], drawn: NDArray[np.bool_]) -> str:
     return f"missing in {100 * drawn.mean():.1f} % of the draws, {100 * holes.mean():.1f} % of the rows"
 
 
-def _of_numbers(own: NDArray[np.float64], other: NDArray[np.float64]) -> str:
-    (a, low, high), (b, below, above) = (np.quantile(v, [0.5, 0.1, 0.9]) for v in (own, other))
+def _of_numbers(own: NDArray[np.float64], other: NDArray[np.float64], text: Callable[[float], str]) -> str:
+    (a, low, high), (b, below, above) = (np.quantile(v, [0.5, 0.1, 0.9]).tolist() for v in (own, other))
     spread, width = high - low, above - below
+    medians = f"median {text(b)} for {text(a)}"
     if abs(a - b) > 0.1 * max(spread, width):
-        return f"the model is {'higher' if b > a else 'lower'}, median {b:.3g} for {a:.3g}"
+        return f"the model is {'higher' if b > a else 'lower'}, {medians}"
     if spread > 0 and not 0.8 < width / spread < 1.25:
         which = "broader" if width > spread else "narrower"
-        return f"the model is {which}, 80 % within {below:.3g} … {above:.3g} for {low:.3g} … {high:.3g}"
-    return f"the model has another shape, median {b:.3g} for {a:.3g}"
+        ends = f"{text(below)} … {text(above)} for {text(low)} … {text(high)}"
+        return f"the model is {which}, 80 % within {ends}"
+    return f"the model has another shape, {medians}"
 
 
 def _labels(data: NDArray[Any], model: NDArray[Any]) -> tuple[float, float, str]:
