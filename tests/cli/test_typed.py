@@ -251,6 +251,18 @@ def test_an_unreadable_amount_is_named_with_its_row(diffeo, tmp_path, size):
     assert "column 'count' holds 'many' in row 2; expected numbers" in said.err
 
 
+@pytest.mark.parametrize(
+    ("odd", "size"),
+    [("soon", 1), ("soon", 100), ("03/01/24", 100), ("2024-02-30", 1), ("2024-03-01 10:00", 100)],
+)
+def test_an_unreadable_date_is_named_with_its_row(diffeo, tmp_path, odd, size):
+    _, path = saved(people()[["a", "day"]], tmp_path)
+    (tmp_path / "new.csv").write_text(f"a,day\n1,\n2,2024-03-01\n3,2024-03-02\n4,{odd}\n5,2024-03-01\n")
+    said = diffeo("score", path, tmp_path / "new.csv", "-o", tmp_path / "s.csv", "--batch-rows", size)
+    assert said.code == 2
+    assert f"column 'day' holds '{odd}' in row 4; expected dates or times, all of one form" in said.err
+
+
 def test_digits_that_a_model_of_microseconds_does_not_count_depend_on_no_batch(diffeo, tmp_path):
     days = [f"2024-01-{day:02} 10:00:00.1234567" for day in (1, 2, 3)]
     frame = pl.DataFrame(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diffeo.errors import ConfigError
+from diffeo.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -111,12 +111,11 @@ def typed_as(model: FlowDensity, frame: pl.DataFrame, first_row: int = 1) -> pl.
     """Return rows with their columns typed as those that the model was fitted to.
 
     Of labels that are numbers or truth values each cell is read by itself: what is none stays text, which
-    is no label of the model's, and no other cell is read otherwise for it. A column of dates that cannot be
-    read stays as it is, and the model refuses it by name. ``first_row`` is the number of the frame's first
-    row in the whole table, for messages.
+    is no label of the model's, and no other cell is read otherwise for it. ``first_row`` is the number of
+    the frame's first row in the whole table, for messages.
 
     Raises:
-        DataError: a cell in a column of amounts is no number.
+        DataError: a cell in a column of amounts is no number, or one in a column of times no time.
     """
     import polars as pl
 
@@ -137,6 +136,8 @@ def typed_as(model: FlowDensity, frame: pl.DataFrame, first_row: int = 1) -> pl.
             made = _numbers(column, given, first_row)
         elif sort == "datetime":
             made = _times(stripped_of(given), detail)
+            if made is None:
+                raise _no_time(column.name, stripped_of(given), first_row)
         elif sort == "truth":
             made = _truths(given)
         if made is not None:
@@ -147,7 +148,6 @@ def typed_as(model: FlowDensity, frame: pl.DataFrame, first_row: int = 1) -> pl.
 def _numbers(column: Column, texts: pl.Series, first_row: int) -> pl.Series:
     import polars as pl
 
-    from diffeo.errors import DataError
     from diffeo.tables.columns.levels import LevelCoding
     from diffeo.tables.numbers import each_number, parse_text, unreadable, whole_or_real
 
@@ -197,6 +197,22 @@ def _times(texts: pl.Series, unit: str) -> pl.Series | None:
     made = parse_times(texts)
     fine = made is not None and getattr(made.dtype, "time_unit", "") == "ns"
     return made.dt.cast_time_unit("us") if made is not None and fine and unit == "us" else made
+
+
+def _no_time(name: str, texts: pl.Series, first_row: int) -> DataError:
+    """Return an error about the first cell that is no time of the form of those before it."""
+    from diffeo.tables.times import parse_times
+
+    fine, odd = 0, len(texts)  # rows that can be read together, and that cannot
+    while odd - fine > 1:
+        middle = (fine + odd) // 2
+        known = bool(texts[:middle].is_not_null().any())
+        fine, odd = (fine, middle) if known and parse_times(texts[:middle]) is None else (middle, odd)
+    return DataError(
+        f"column {name!r} holds {texts[fine]!r:.60} in row {first_row + fine}; expected dates or times, "
+        "all of one form, as 2024-03-01 or 2024-03-01 09:30: mend that cell, or make it empty, which is a "
+        "missing value."
+    )
 
 
 def _truths(texts: pl.Series) -> pl.Series:
