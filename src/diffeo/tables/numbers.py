@@ -67,8 +67,9 @@ def typed(texts: pl.Series) -> pl.Series:
     """Return a column of text as Int64 or Float64 if all of its values are numbers, else as it is.
 
     Whole numbers that Int64 does not hold are UInt64 or Int128, and text where these do not hold them: as
-    Float64 different ones would be the same. If all are dates in the one form of
-    :mod:`diffeo.tables.times`, the column is Date or Datetime.
+    Float64 different ones would be the same. Where one is beyond that too, of more than 308 digits, the
+    column is Float64, and infinite there. If all are dates in the one form of :mod:`diffeo.tables.times`,
+    the column is Date or Datetime.
 
     >>> import polars as pl
     >>> typed(pl.Series(["1", None, "2"])).dtype, typed(pl.Series(["1", "x"])).dtype
@@ -83,7 +84,8 @@ def typed(texts: pl.Series) -> pl.Series:
         times = parse_times(stripped_of(texts))
         return texts if times is None else times
     found = _whole(texts, parsed, pl.Int64, pl.UInt64, pl.Int128)
-    if found.dtype.is_float() and bool((parsed.abs() > _INT128).any()):
+    far = parsed.abs() > _INT128
+    if found.dtype.is_float() and bool(far.any()) and not bool(parsed.is_infinite().any()):
         whole = stripped_of(texts).drop_nulls().str.contains(r"^[+-]?\d+$").all()
         return texts if whole else found
     return found
