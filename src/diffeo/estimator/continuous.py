@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from diffeo.distributions import FullMixture
 from diffeo.errors import ConfigError, ShapeError, at_least, number, one_of
-from diffeo.estimator.completion import proposals
+from diffeo.estimator.completion import Proposal, proposed
 from diffeo.estimator.fitting import Clock, Entry, classical_entries, flow_entries
 from diffeo.estimator.joining import ContextScale, joined
 from diffeo.estimator.members import Members
@@ -21,7 +21,7 @@ from diffeo.estimator.portfolio import ARCHITECTURES
 from diffeo.estimator.refining import refined_entries
 from diffeo.estimator.table import Folds, Table, checked
 from diffeo.estimator.told import Told
-from diffeo.estimator.views import Array, Bound, seen_apart, shown
+from diffeo.estimator.views import Array, Bound
 from diffeo.flows import Flow
 
 #: What ``architecture`` may be.
@@ -205,27 +205,26 @@ class ContinuousDensity:
 
         Returns:
             ``(filled, log_weights)`` of shapes (rows, draws, columns) and (rows, draws). Draws come from
-            the conditional q of a Gaussian mixture; a weight is log p(filled) − log q(unknown | known),
-            so that the mean of the weights estimates p(known), and draws resampled by weight are from
-            p(unknown | known).
+            the conditional q of the members that are mixtures of normals, each by how likely it holds what
+            is known; a weight is log p(filled) − log q(unknown | known), so that the mean of the weights
+            estimates p(known), and draws resampled by weight are from p(unknown | known).
         """
         at_least("draws", draws, 1)
         rows, given = self._rows(x, "x"), np.asarray(known, dtype=bool)
         if given.shape != rows.shape:
             raise ShapeError(f"known has shape {given.shape}; expected {rows.shape}, that of x.")
-        place = self._proposal()
-        base = self.model.flow(place).base
-        assert isinstance(base, FullMixture)
+        members = self._proposals()
         generator = torch.Generator().manual_seed(seed)
         filled = np.empty((len(rows), draws, rows.shape[1]))
         weights = np.empty((len(rows), draws))
         contexts = _contexts(context)
-        size = max(1, ROOM // (draws * rows.shape[1] * len(base.get_buffer("loc"))))
+        largest = max(len(member.base.get_buffer("loc")) for member in members)
+        size = max(1, ROOM // (draws * rows.shape[1] * largest))
         for start in range(0, len(rows), size):
             part = slice(start, start + size)
             own = None if contexts is None else contexts[part]
             filled[part], weights[part] = self._completed(
-                place, base, rows[part], given[part], own, draws, generator
+                members, rows[part], given[part], own, draws, generator
             )
         return filled, weights
 
@@ -241,25 +240,19 @@ class ContinuousDensity:
 
     def _completed(
         self,
-        place: int,
-        base: FullMixture,
+        members: Sequence[Proposal],
         rows: Array,
         known: NDArray[np.bool_],
         context: Array | None,
         draws: int,
         generator: torch.Generator,
     ) -> tuple[Array, Array]:
-        view = self.model.view(place)
-        u, _ = seen_apart(view, np.where(known, rows, np.nan))
         standard = self.model.standard_context(context, len(rows))
-        drawn, log_q = proposals(base, np.nan_to_num(u), known, standard, draws, generator)
-        x = shown(view, drawn.reshape(-1, rows.shape[1])).reshape(drawn.shape)
-        x = np.where(known[:, None, :], rows[:, None, :], x)
-        _, slopes = seen_apart(view, x.reshape(-1, rows.shape[1]))
-        log_q = log_q + np.where(known[:, None, :], 0.0, slopes.reshape(x.shape)).sum(-1)
+        x, log_q = proposed(members, rows, known, standard, draws, generator)
         repeated = None if context is None else np.repeat(context, draws, 0)
         log_p = self.model.log_prob(x.reshape(-1, rows.shape[1]), repeated).reshape(log_q.shape)
-        return x, log_p - log_q
+        with np.errstate(invalid="ignore"):  # −∞ − −∞: nobody holds the draw possible
+            return x, log_p - log_q
 
     def _rows(self, x: Any, name: str) -> Array:
         rows = np.asarray(x, dtype=np.float64)
@@ -275,11 +268,18 @@ class ContinuousDensity:
         ]
         return sorted(found, key=lambda k: -model.weights[model.member_of[k]])
 
-    def _proposal(self) -> int:
-        """Return the place of the mixture that completions are drawn from."""
-        found = self._places(classical=True)
-        own = [k for k in found if not _base(self.model.flow(k)).shared]
-        return max(own, key=lambda k: len(_base(self.model.flow(k)).get_buffer("loc")))
+    def _proposals(self) -> list[Proposal]:
+        """Return the members that completions are drawn from: all mixtures of normals but the kernels."""
+        model, total = self.model, float(np.sum(self.model.weights))
+        return [
+            Proposal(
+                _base(model.flow(k)),
+                model.view(k),
+                model.weights[model.member_of[k]] / (total * len(model.flows_of(model.member_of[k]))),
+            )
+            for k in self._places(classical=True)
+            if not _base(model.flow(k)).shared
+        ]
 
     def _encoder(self) -> tuple[int, Array | None, Array]:
         flows = self._places(classical=False)
