@@ -16,7 +16,7 @@ from diffeo.files import save
 from diffeo.registry import Part, register
 from diffeo.tables.mixed.columns import drawn_state
 from diffeo.tables.mixed.latent import decoded, latent
-from diffeo.tables.mixed.model import MixedModel
+from diffeo.tables.mixed.model import Completed, MixedModel
 from diffeo.tables.mixed.residuals import residuals
 from diffeo.tables.mixed.settings import MixedSettings
 from diffeo.tables.variable import Encoded, Variable, check_encoded
@@ -185,7 +185,7 @@ class MixedDensity(Part, nn.Module):
             raise ConfigError(
                 f"prefix is None; expected rows of the {self.given} columns that this density is given."
             )
-        return self._drawn(Encoded(state, value), known, seed, missing=True, odds=odds)[0]
+        return self._drawn(Encoded(state, value), known, seed, missing=True, odds=odds)[0].rows
 
     def complete(self, encoded: Encoded, known: NDArray[np.bool_], seed: int) -> tuple[Encoded, Floats]:
         """Return each row with its unknown cells drawn, and the log-weight of the draw.
@@ -208,6 +208,31 @@ class MixedDensity(Part, nn.Module):
         Raises:
             ShapeError: ``known`` has another shape than the rows.
         """
+        drawn = self.complete_in_states(encoded, known, seed, None)
+        return drawn.rows, drawn.weight
+
+    def complete_in_states(
+        self,
+        encoded: Encoded,
+        known: NDArray[np.bool_],
+        seed: int,
+        forced: NDArray[np.int64] | None,
+    ) -> Completed:
+        """Return what :meth:`complete` does, unknown cells in states that the caller chose.
+
+        Such a cell's log-probability is no part of the weight; ``prior`` has it, as that of each state
+        that was drawn. So the caller can weigh draws from any law of the states.
+
+        Args:
+            encoded: the rows; what stands in unknown cells is not read.
+            known: which cells are known, (rows, columns).
+            seed: of the draws.
+            forced: the state of each unknown cell, (rows, columns); −1 where it is drawn, as all are under
+                None. A number in state 0 is drawn.
+
+        Raises:
+            ShapeError: ``known`` has another shape than the rows.
+        """
         if known.shape != encoded.state.shape:
             raise ShapeError(
                 f"known has shape {known.shape}; expected {encoded.state.shape}, a truth for each cell."
@@ -218,11 +243,11 @@ class MixedDensity(Part, nn.Module):
         for count in np.unique(leading):
             these = np.flatnonzero(leading == count)
             odds[:, these] = self._each(encoded.rows(these), int(count))
-        drawn, weight, chosen = self._drawn(encoded, known, seed, missing=False, odds=odds)
+        drawn, chosen = self._drawn(encoded, known, seed, missing=False, odds=odds, forced=forced)
         with np.errstate(invalid="ignore"):  # −∞ − −∞: no model holds what is known, and the weight is 0
             own = (odds - np.log(self.weights)[:, None])[chosen, np.arange(len(encoded))]
-            weight = mixed(odds) + weight - own
-        return drawn, np.where(np.isnan(weight), -np.inf, weight)
+            weight = mixed(odds) + drawn.weight - own
+        return drawn._replace(weight=np.where(np.isnan(weight), -np.inf, weight))
 
     def _drawn(
         self,
@@ -232,12 +257,14 @@ class MixedDensity(Part, nn.Module):
         *,
         missing: bool,
         odds: Floats | None = None,
-    ) -> tuple[Encoded, Floats, NDArray[np.int64]]:
-        """Return the rows, the log-weight of each under the model that drew it, and which that was."""
+        forced: NDArray[np.int64] | None = None,
+    ) -> tuple[Completed, NDArray[np.int64]]:
+        """Return the rows, each weighted by the model that drew it, and which that was."""
         check_encoded(self.variables, encoded)
         at_least("seed", seed, 0)
         generator = torch.Generator().manual_seed(seed)
         state, value, weight = encoded.state.copy(), encoded.value.copy(), np.zeros(len(encoded))
+        prior = np.zeros(state.shape)
         if odds is None:
             odds = np.broadcast_to(np.log(self.weights)[:, None], (len(self.weights), len(encoded)))
         best = odds.max(0)
@@ -246,11 +273,12 @@ class MixedDensity(Part, nn.Module):
         for number, model in enumerate(self._parts):
             mine = np.flatnonzero(chosen == number)
             if len(mine):
-                drawn, weight[mine] = model.complete(
-                    encoded.rows(mine), known[mine], generator, missing=missing
+                own = None if forced is None else forced[mine]
+                drawn, weight[mine], prior[mine] = model.complete(
+                    encoded.rows(mine), known[mine], generator, missing=missing, forced=own
                 )
                 state[mine], value[mine] = drawn.state, drawn.value
-        return Encoded(state, value), weight, chosen
+        return Completed(Encoded(state, value), weight, prior), chosen
 
     def encode(self, encoded: Encoded) -> Floats:
         """Return the latent numbers of rows, (rows, columns), NaN in given columns; see ``latent``."""

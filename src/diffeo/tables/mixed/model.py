@@ -18,6 +18,8 @@ from diffeo.tables.mixed.marginals import cell_of, unit_of, value_of
 from diffeo.tables.mixed.rows import MixedRows
 from diffeo.tables.variable import Encoded, Variable, check_encoded, numbers_of
 
+Floats = NDArray[np.float64]
+
 #: Numbers that the network may make at a time: rows times outputs and units.
 _AT_ONCE = 2**22
 
@@ -34,6 +36,21 @@ class Packed(NamedTuple):
     z: Tensor
     slope: Tensor
     ok: Tensor
+
+
+class Completed(NamedTuple):
+    """Rows whose unknown cells were drawn.
+
+    Attributes:
+        rows: the rows.
+        weight: their log-weights.
+        prior: log P of the state that was drawn, or forced, in each unknown cell, given all before it and
+            that it is not missing, (rows, columns); 0 in known cells.
+    """
+
+    rows: Encoded
+    weight: Floats
+    prior: Floats
 
 
 @register("tables.MixedModel")
@@ -182,7 +199,7 @@ class MixedModel(Part, nn.Module):
         """Return drawn rows."""
         columns = len(self.variables)
         nothing = Encoded(np.zeros((rows, columns), np.int64), np.full((rows, columns), np.nan))
-        return self.complete(nothing, np.zeros((rows, columns), np.bool_), generator, missing=True)[0]
+        return self.complete(nothing, np.zeros((rows, columns), np.bool_), generator, missing=True).rows
 
     @torch.no_grad()
     def complete(
@@ -192,35 +209,44 @@ class MixedModel(Part, nn.Module):
         generator: torch.Generator,
         *,
         missing: bool = False,
-    ) -> tuple[Encoded, NDArray[np.float64]]:
+        forced: NDArray[np.int64] | None = None,
+    ) -> Completed:
         """Return the rows with unknown cells drawn, and the log-weight of each: likelihood weighting.
 
         Unknown cells are drawn in the order of the columns, each given all before it. The log-weight is
         that of the known cells, each given all before it, and of each unknown cell not being missing,
-        unless ``missing`` allows that: weighted so, draws follow p(unknown | known, not missing).
+        unless ``missing`` allows that: weighted so, draws follow p(unknown | known, not missing). An
+        unknown cell takes the state of ``forced``, (rows, columns), where that is none below 0; its number
+        is drawn all the same.
         """
         check_encoded(self.variables, encoded)
         state, value = encoded.state.copy(), encoded.value.copy()
-        weight = np.zeros(len(encoded))
+        weight, prior = np.zeros(len(encoded)), np.zeros(state.shape)
+        forced = np.full(state.shape, -1) if forced is None else forced
         for part in self.packed_in_parts(encoded):
-            weight[part] = self._complete(state[part], value[part], known[part], generator, missing)
-        return Encoded(state, value), weight
+            weight[part], prior[part] = self._complete(
+                state[part], value[part], known[part], forced[part], generator, missing
+            )
+        return Completed(Encoded(state, value), weight, prior)
 
     def _complete(
         self,
         state: NDArray[np.int64],
-        value: NDArray[np.float64],
+        value: Floats,
         known: NDArray[np.bool_],
+        forced: NDArray[np.int64],
         generator: torch.Generator,
         missing: bool,
-    ) -> NDArray[np.float64]:
-        """Complete a part of the rows in place; return log-weights."""
+    ) -> tuple[Floats, Floats]:
+        """Complete a part of the rows in place; return log-weights, and log P of the states drawn."""
         going = self.rows.columns(len(state))
         z = torch.zeros(len(state), self.rows.layout.width, dtype=torch.float64)
-        weight = torch.zeros(len(state), dtype=torch.float64)
+        weight, prior = torch.zeros(len(state), dtype=torch.float64), np.zeros(state.shape)
         for column in range(len(self.variables)):
             given = torch.from_numpy(known[:, column])
-            drawn, number, allowed = self._draw(column, going, generator, missing)
+            told = torch.from_numpy(np.ascontiguousarray(forced[:, column]))
+            drawn, number, allowed, likely = self._draw(column, going, generator, missing, told)
+            prior[:, column] = torch.where(given, 0.0, likely).numpy()
             s = torch.where(given, torch.from_numpy(state[:, column]), drawn)
             v = torch.where(given, torch.from_numpy(value[:, column]), number)
             ok, slope = self.pack_column(column, s, v, z)
@@ -228,28 +254,29 @@ class MixedModel(Part, nn.Module):
             weight += torch.where(given, torch.where(ok, likely, -torch.inf), allowed)
             going.show(column, z)
             state[:, column], value[:, column] = s.numpy(), v.numpy()
-        return weight.numpy()
+        return weight.numpy(), prior
 
     def _draw(
-        self, column: int, going: Columns, generator: torch.Generator, missing: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return states and values of a column given earlier ones, and log P(it was not missing)."""
+        self, column: int, going: Columns, generator: torch.Generator, missing: bool, forced: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return states and values of a column given earlier ones, log P(not missing), and log P(state)."""
         variable = self.variables[column]
         rows = going.count
         state, allowed = torch.zeros(rows, dtype=torch.long), torch.zeros(rows, dtype=torch.float64)
-        value = torch.full((rows,), torch.nan, dtype=torch.float64)
+        value, likely = torch.full((rows,), torch.nan, dtype=torch.float64), torch.zeros_like(allowed)
         if variable.states > 1:
             log_p = going.log_states(column)
             if variable.missing and not missing:
                 log_p = log_p[:, :-1]
                 allowed = log_p.logsumexp(-1)
-            state = drawn_state(log_p, generator)
+            state = torch.where(forced < 0, drawn_state(log_p, generator), forced)
+            likely = log_p.gather(-1, state.unsqueeze(-1)).squeeze(-1) - allowed
         if not variable.numeric:
-            return state, value, allowed
+            return state, value, allowed, likely
         number = value_of(variable, self.marginals[column], going.mixture(column).draw(generator))
         atoms = torch.tensor([np.nan, *variable.atoms, np.nan], dtype=torch.float64)
         value = torch.where(state == 0, number, atoms[state])
-        return *self.as_atoms(column, state, value), allowed
+        return *self.as_atoms(column, state, value), allowed, likely
 
     def as_atoms(self, column: int, state: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Return states and values in which a lattice's number that is also an atom's is the atom."""
