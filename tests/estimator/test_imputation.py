@@ -192,3 +192,19 @@ def test_rows_whose_unknown_cells_come_last_are_drawn_as_they_were(categories):
     found = categories.impute(holes, 60, random_state=0, proposals=60)
     assert found.effective == pytest.approx(60)
     assert len({table["n"][0] for table in found.tables}) > 2
+
+
+def test_forced_states_of_a_row_sum_to_the_probability_of_what_is_known(categories):
+    joint, count = categories.density_.joint, 2_000
+    row = pd.DataFrame({"a": ["u"], "b": ["l"], "c": ["r"], "n": [3]})
+    encoded = categories.density_.schema.encode(row).columns(joint.ordered)
+    rows = encoded.rows(np.zeros(4 * count, np.int64))
+    known = np.tile([True, False, True, True], (4 * count, 1))
+    forced = np.where(known, -1, np.arange(4 * count)[:, None] % 4)
+    found = joint.mixed.complete_in_states(rows, known, 0, forced)
+    assert (found.rows.state[:, 1] == forced[:, 1]).all()
+    assert (found.prior[known] == 0).all()
+    # On average over the models that draws are made with.
+    p = np.exp(found.weight + found.prior.sum(1)).reshape(count, 4)
+    wanted = np.exp(joint.mixed.log_prob(found.rows.rows(np.arange(4))))
+    assert (np.abs(p.mean(0) - wanted) < 5 * p.std(0) / np.sqrt(count) + 1e-9).all()

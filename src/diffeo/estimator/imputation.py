@@ -37,8 +37,8 @@ class Imputed:
             has all its draws, and so has one whose missing cells are of categories, all combinations of
             which were weighed; 0 for a row whose observed cells have density 0 in floating point: its draws
             are those of the proposal.
-        proposals: how many candidates each row's draws were resampled from, where they were; a few more
-            where states had more combinations than half of them.
+        proposals: how many candidates each row's draws were resampled from, where they were; some hundreds
+            more where its unknown states have so many combinations.
     """
 
     tables: list[Any]
