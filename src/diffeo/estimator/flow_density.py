@@ -258,8 +258,13 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
 
         By likelihood weighting: candidates are drawn in the model's order (``order_``) and resampled by how
         likely the known cells after them are then, ``proposals`` a row (or ``n``, if that is more), with
-        the effective sample size of each row. Where all missing columns come last and had no hole in
-        ``fit``, and of the continuous mixture all or none are missing, draws are exact.
+        the effective sample size of each row. Where unknown cells have states, about half of the candidates
+        go through all combinations of these (at most 200, or ``proposals`` if that is more; else those of
+        the first columns), so that none goes unseen.
+
+        Draws are exact where all missing columns come last and had no hole in ``fit``, and where only
+        categories are missing, of no more combinations than that; of the continuous mixture where all or
+        none are missing, or all members are mixtures of normals.
 
         Raises:
             DataError: a row's observed cells are impossible under the columns' kinds.
