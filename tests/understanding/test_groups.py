@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 import diffeo
-from diffeo.understanding.groups import as_label, grouped
+from diffeo.understanding.groups import grouped
+from diffeo.understanding.labels import as_label
 from diffeo.understanding.representation import population_shares
 from diffeo.understanding.subject import Subject
 

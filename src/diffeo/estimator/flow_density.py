@@ -123,7 +123,7 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         self._check_arguments()
         going_on = self.warm_start and hasattr(self, "density_")
         table = checked(self, X, reset=not going_on)
-        return self._learn(table, context, sample_weight, begun, going_on, before=None)
+        return self._learn(table, context, sample_weight, begun, going_on, add=False)
 
     def partial_fit(self, X: Any, y: Any = None, *, context: Any = None, sample_weight: Any = None) -> Self:
         """Go on learning with more rows, of the columns that the first call saw.
@@ -136,8 +136,7 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         self._check_arguments()
         going_on = hasattr(self, "density_")
         table = checked(self, X, reset=not going_on)
-        before = self.seen_ if going_on else None
-        return self._learn(table, context, sample_weight, begun, going_on, before=before)
+        return self._learn(table, context, sample_weight, begun, going_on, add=True)
 
     def _learn(
         self,
@@ -146,7 +145,7 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
         sample_weight: Any,
         begun: float,
         going_on: bool,
-        before: Seen | None,
+        add: bool,
     ) -> Self:
         told = Told(printer(self.verbose))
         plan = Plan(
@@ -166,7 +165,7 @@ class FlowDensity(OutlierMixin, TransformerMixin, DensityMixin, BaseEstimator):
             told,
             density=self.density_ if going_on else None,
             last=self.seen_ if going_on else None,
-            before=before,
+            add=add,
         )
         self._judge(density)
         told(

@@ -200,12 +200,8 @@ def _refuse_another_time(kept: Any, asked: datetime.date) -> None:
     """
     zoned = [getattr(moment, "tzinfo", None) is not None for moment in (kept, asked)]
     if zoned[0] != zoned[1]:
-        without = (
-            "has a time zone and the column's times have none"
-            if zoned[1]
-            else ("has no time zone and the column's times have one")
-        )
-        raise ValueError(f"it {without}")
+        has, have = ("a", "none") if zoned[1] else ("no", "one")
+        raise ValueError(f"it has {has} time zone and the column's times have {have}")
     if _moment(kept) != _moment(asked):
         raise ValueError(f"the column holds {kept!r} for it")
 

@@ -43,7 +43,7 @@ def learnt(
     *,
     density: Fitted | None = None,
     last: Seen | None = None,
-    before: Seen | None = None,
+    add: bool = False,
 ) -> tuple[Fitted, Seen]:
     """Return the density of a table, and the rows that it has seen.
 
@@ -55,7 +55,7 @@ def learnt(
         told: is told what is tried and chosen.
         density: what was learnt before, to go on from; None: a first fit.
         last: the rows that it saw, if they are known; rows stay on their side of its splits.
-        before: rows that are trained on too.
+        add: whether those are trained on too.
     """
     weights, used = weights_of(sample_weight, table.shape[0]), None
     if weights is not None and not weights.all():  # a row of no weight says nothing of any column
@@ -83,10 +83,8 @@ def learnt(
     seen = Seen.of(rows, index, plan.seed, splits, most, copies_of(rows, continuous), counted)
     if splits == 1 and len(seen.rows) < ENOUGH:
         told("one split of the rows in place of five folds: these would take the time; give more")
-    if before is not None:
-        seen = before.and_more(seen, continuous)
-    elif last is not None:
-        seen = seen.like(last, continuous)
+    if last is not None:
+        seen = last.and_more(seen, continuous) if add else seen.like(last, continuous)
     budget = budget_for(seen.rows, plan.time_budget, plan.max_steps)
     if math.isfinite(budget):
         budget = max(budget - (time.perf_counter() - plan.begun), 0.1 * budget)

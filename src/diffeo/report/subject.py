@@ -24,7 +24,7 @@ from diffeo.tables.columns.levels import LevelCoding
 from diffeo.tables.columns.times import TimeCoding
 from diffeo.tables.frames import open_frame
 from diffeo.tables.variable import Encoded, numbers_of
-from diffeo.understanding.groups import as_label, labels_of_cells
+from diffeo.understanding.labels import as_label, labels_of_cells
 
 Array = NDArray[np.float64]
 

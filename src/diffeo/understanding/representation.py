@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from diffeo.diagnostics.significance import lower_ranks, share_interval
 from diffeo.errors import ConfigError, number
-from diffeo.understanding.groups import Groups, as_label, contrast
+from diffeo.understanding.groups import Groups, contrast
+from diffeo.understanding.labels import as_label
 
 Array = NDArray[np.float64]
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from diffeo.errors import ConfigError, DataError
 from diffeo.tables.variable import Encoded, Variable
+from diffeo.understanding.labels import labels_of_cells
 
 if TYPE_CHECKING:
     from diffeo.estimator import FlowDensity
@@ -124,5 +125,5 @@ def cell_text(schema: Schema, column: int, state: int, value: float) -> str:
         label = cells.labels[int(cells.content[0])]
         return repr(label) if isinstance(label, str) else f"{label}"
     if cells.sort in ("datetime", "duration"):
-        return cells.sample(np.array([True]))
+        return str(labels_of_cells(cells)[0])
     return f"{float(cells.numbers()[0]):.6g}"
